@@ -1,0 +1,1 @@
+"""Programs over the library: train, evaluate, benchmark, and the paper's figures and tables."""

@@ -1,0 +1,63 @@
+"""Non-blind image deconvolution by generalized low-rank approximation, in JAX and Flax.
+
+A reimplementation of Ren et al., "Deep Non-Blind Deconvolution via Generalized Low-Rank
+Approximation" (NeurIPS 2018). Arrays: float32 images in [0, 1], channels last; blur kernels 2-D,
+sum 1, centre at `size // 2`; blurring is true convolution.
+"""
+
+from glra_jax.convolution import correlate
+from glra_jax.degradation import blur, degrade, sharp_target
+from glra_jax.kernel_families import KernelFamilies, sample_kernel
+from glra_jax.kernels import (
+    disk_kernel,
+    gaussian_kernel,
+    motion_kernel,
+    normalize_kernel,
+    pseudo_inverse,
+)
+from glra_jax.lowrank import Basis, deconvolution_core, fit_glra, project, reconstruct
+from glra_jax.metrics import psnr, ssim, ssim_volume
+from glra_jax.model import (
+    Model,
+    ModelConfig,
+    available_models,
+    initial_model,
+    load_model,
+    save_model,
+)
+from glra_jax.network import DeconvNet, init_params
+from glra_jax.restoration import deconvolve, deconvolve_linear
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Basis",
+    "DeconvNet",
+    "KernelFamilies",
+    "Model",
+    "ModelConfig",
+    "available_models",
+    "blur",
+    "correlate",
+    "deconvolution_core",
+    "deconvolve",
+    "deconvolve_linear",
+    "degrade",
+    "disk_kernel",
+    "fit_glra",
+    "gaussian_kernel",
+    "init_params",
+    "initial_model",
+    "load_model",
+    "motion_kernel",
+    "normalize_kernel",
+    "project",
+    "pseudo_inverse",
+    "psnr",
+    "reconstruct",
+    "sample_kernel",
+    "save_model",
+    "sharp_target",
+    "ssim",
+    "ssim_volume",
+]

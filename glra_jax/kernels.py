@@ -1,0 +1,228 @@
+"""Blur kernels (point-spread functions) and their regularised inverses.
+
+A kernel is a 2-D float32 array of sum 1, of odd or even size, whose centre (the pixel that stands
+for no shift) is at `size // 2` on each axis. It blurs by true convolution, not correlation.
+Functions make one kernel; use `jax.vmap` for many.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from glra_jax import validation
+
+
+def _offsets(size: int) -> jax.Array:
+    """Pixel positions along one axis, counted from the centre."""
+    return jnp.arange(size, dtype=jnp.float32) - size // 2
+
+
+def normalize_kernel(kernel: jax.Array) -> jax.Array:
+    """Divides a kernel by its sum, so that blurring keeps the mean brightness.
+
+    Args:
+      kernel: 2-D array of any dtype; integers (an 8-bit kernel image) are taken as they are.
+
+    Returns:
+      float array of the same shape, sum 1 (float32 for integer input).
+
+    Raises:
+      ValueError: not 2-D, empty, NaN, or a sum that is not positive.
+    """
+    kernel = jnp.asarray(kernel)
+    if not jnp.issubdtype(kernel.dtype, jnp.floating):
+        kernel = kernel.astype(jnp.float32)
+    if kernel.ndim != 2 or kernel.size == 0:
+        raise ValueError(f"kernel must be 2-D and not empty, got shape {kernel.shape}")
+    total = kernel.sum()
+    if validation.is_known(total) and not (math.isfinite(float(total)) and total > 0):
+        raise ValueError(f"kernel has the sum {float(total):.6g}; it must be finite and positive")
+    return kernel / total
+
+
+def gaussian_kernel(*, sigma: jax.typing.ArrayLike, size: int) -> jax.Array:
+    """Isotropic Gaussian blur, sampled at pixel centres.
+
+    Args:
+      sigma: standard deviation in pixels, above 0; may be traced.
+      size: side of the kernel in pixels.
+
+    Returns:
+      `(size, size)` float32 of sum 1.
+
+    Raises:
+      ValueError: `sigma` not positive or `size` below 1.
+    """
+    validation.check_size(size)
+    validation.check_positive(sigma, "sigma")
+    # A softmax of the exponents has sum 1 without underflow, however small sigma is.
+    profile = jax.nn.softmax(-0.5 * (_offsets(size) / sigma) ** 2)
+    return jnp.outer(profile, profile)
+
+
+def disk_kernel(*, radius: jax.typing.ArrayLike, size: int) -> jax.Array:
+    """Out-of-focus blur: each pixel's weight is the area of it that a disk covers.
+
+    Args:
+      radius: radius of the disk in pixels, above 0; may be traced.
+      size: side of the kernel in pixels; what reaches outside is cut off.
+
+    Returns:
+      `(size, size)` float32 of sum 1.
+
+    Raises:
+      ValueError: `radius` not positive or `size` below 1.
+    """
+    validation.check_size(size)
+    validation.check_positive(radius, "radius")
+    r = jnp.asarray(radius, jnp.float32)
+    distance = jnp.abs(_offsets(size))
+    # By symmetry only the quadrant x, y >= 0; the central pixel reaches half a pixel into it.
+    near, far = jnp.maximum(distance - 0.5, 0.0), distance + 0.5
+    x0, x1 = near[None, :], far[None, :]
+    y0, y1 = near[:, None], far[:, None]
+
+    def half_chord(y: jax.Array) -> jax.Array:
+        inside = jnp.maximum(r * r - y * y, 0.0)
+        return jnp.where(inside > 0, jnp.sqrt(jnp.where(inside > 0, inside, 1.0)), 0.0)
+
+    def area_under_arc(x: jax.Array) -> jax.Array:
+        """Integral of sqrt(r² - t²) for t from 0 to x <= r."""
+        u = jnp.minimum(x / r, 1.0)
+        rim = u >= 1.0
+        u = jnp.where(rim, 0.0, u)
+        inner = 0.5 * r * r * (u * jnp.sqrt(1.0 - u * u) + jnp.arcsin(u))
+        return jnp.where(rim, 0.25 * jnp.pi * r * r, inner)
+
+    full = jnp.clip(half_chord(y1), x0, x1)  # up to here the pixel's column is covered whole
+    part = jnp.clip(half_chord(y0), x0, x1)  # up to here in part, beyond not at all
+    area = (
+        (full - x0) * (y1 - y0) + area_under_arc(part) - area_under_arc(full) - y0 * (part - full)
+    )
+    double = jnp.where(distance == 0, 2.0, 1.0)
+    area = jnp.maximum(area, 0.0) * double[:, None] * double[None, :]
+    return area / area.sum()
+
+
+def motion_kernel(
+    key: jax.Array,
+    *,
+    size: int,
+    extent: jax.typing.ArrayLike | None = None,
+    num_points: int = 256,
+) -> jax.Array:
+    """Random camera-shake blur, drawn with sub-pixel precision.
+
+    A hand-held camera is taken as a body with random, smooth acceleration: its velocity follows a
+    damped random walk in three dimensions (two shifts and the rotation about the optical axis, seen
+    at a point off the axis). The path of one image point during the exposure is projected on the
+    image, moved so that its centroid is the centre, scaled to the wanted extent and drawn with
+    bilinear weights; slow stretches come out bright, as in real kernels. After Zhang et al.,
+    "Learning Fully Convolutional Networks for Iterative Non-Blind Deconvolution" (CVPR 2017), who
+    project random camera trajectories and centre them.
+
+    Args:
+      key: PRNG key.
+      size: side of the kernel in pixels (the paper uses 9 to 27), at least 3.
+      extent: largest reach of the path from the centre in pixels, above 0 and at most
+        `(size - 1) // 2`; drawn evenly between a half and the whole of that if None. May be traced.
+      num_points: samples along the path.
+
+    Returns:
+      `(size, size)` float32, non-negative, of sum 1.
+
+    Raises:
+      ValueError: `size` below 3, `num_points` below 2, or `extent` out of its range.
+    """
+    validation.check_size(size, minimum=3)
+    validation.check_size(num_points, "num_points", minimum=2)
+    reach = (size - 1) // 2
+    walk_key, start_key, shape_key, extent_key = jax.random.split(key, 4)
+    if extent is None:
+        extent = reach * jax.random.uniform(extent_key, minval=0.5, maxval=1.0)
+    else:
+        validation.check_positive(extent, "extent")
+        if validation.is_known(extent) and extent > reach:
+            raise ValueError(f"extent must be at most (size - 1) // 2 = {reach}, got {extent}")
+
+    # Velocity: from almost constant (a smear) to one that turns several times (a tangle).
+    memory_key, turn_key, lever_key = jax.random.split(shape_key, 3)
+    memory = num_points * jnp.exp(jax.random.uniform(memory_key, minval=-2.5, maxval=1.0))
+    keep = jnp.exp(-1.0 / memory)
+    shocks = jax.random.normal(walk_key, (num_points, 3))
+
+    def accelerate(velocity: jax.Array, shock: jax.Array) -> tuple[jax.Array, jax.Array]:
+        velocity = keep * velocity + jnp.sqrt(1.0 - keep**2) * shock
+        return velocity, velocity
+
+    _, velocity = jax.lax.scan(accelerate, jax.random.normal(start_key, (3,)), shocks)
+    pose = jnp.cumsum(velocity, axis=0) / num_points
+    angle = pose[:, 2] * jax.random.uniform(turn_key)
+    lever = 2.0 * jax.random.normal(lever_key, (2,))
+    turned = jnp.stack(
+        [
+            jnp.cos(angle) * lever[0] - jnp.sin(angle) * lever[1],
+            jnp.sin(angle) * lever[0] + jnp.cos(angle) * lever[1],
+        ],
+        axis=1,
+    )
+    path = pose[:, :2] + turned
+    path = path - path.mean(axis=0)
+    path = path * (extent / jnp.abs(path).max())
+
+    def hat(position: jax.Array) -> jax.Array:
+        return jnp.maximum(1.0 - jnp.abs(position[:, None] - _offsets(size)[None, :]), 0.0)
+
+    return hat(path[:, 1]).T @ hat(path[:, 0]) / num_points
+
+
+def embed_kernel(kernel: jax.Array, size: int) -> jax.Array:
+    """Places a kernel in the middle of a larger square of zeros, centre on centre.
+
+    Args:
+      kernel: `(h, w)`, each at most `size`.
+      size: side of the result.
+
+    Returns:
+      `(size, size)` of the kernel's dtype, its centre at `size // 2`.
+
+    Raises:
+      ValueError: not 2-D or larger than `size`.
+    """
+    if kernel.ndim != 2 or max(kernel.shape) > size:
+        raise ValueError(f"kernel of shape {kernel.shape} does not fit in {size}x{size}")
+    before = [size // 2 - n // 2 for n in kernel.shape]
+    after = [size - n - b for n, b in zip(kernel.shape, before, strict=True)]
+    return jnp.pad(kernel, list(zip(before, after, strict=True)))
+
+
+def pseudo_inverse(
+    kernel: jax.Array, *, support: int = 151, regularization: jax.typing.ArrayLike = 0.01
+) -> jax.Array:
+    """Regularised inverse of a blur kernel: convolving with it undoes the blur.
+
+    `F⁻¹(conj(K) / (|K|² + λ))` on a square grid (Ren et al. 2018, eq. 3, with the regularisation
+    of the authors' released code). Works under `jit`, `grad` and `vmap`.
+
+    Args:
+      kernel: `(h, w)`, sum 1, each side at most `support`.
+      support: side of the inverse; the paper says 150, the released code 151.
+      regularization: λ, above 0; larger values amplify noise less and restore less. May be traced.
+
+    Returns:
+      `(support, support)` float32, centre at `support // 2`.
+
+    Raises:
+      TypeError: integer kernel.
+      ValueError: kernel not 2-D, empty, NaN, of a sum other than 1 or larger than the support;
+        regularisation not positive.
+    """
+    validation.check_size(support, "support")
+    validation.check_kernel(kernel, support=support)
+    validation.check_positive(regularization, "regularization")
+    grid = embed_kernel(jnp.asarray(kernel, jnp.float32), support)
+    spectrum = jnp.fft.rfft2(jnp.roll(grid, (-(support // 2),) * 2, axis=(0, 1)))
+    power = spectrum.real**2 + spectrum.imag**2
+    inverse = jnp.fft.irfft2(jnp.conj(spectrum) / (power + regularization), s=(support, support))
+    return jnp.roll(inverse, (support // 2,) * 2, axis=(0, 1))

@@ -1,0 +1,232 @@
+"""A model: basis, weights and what must be known to use them, as one pytree; load and save.
+
+A model file is one safetensors file, readable from JAX, NumPy and PyTorch, with the arrays
+`basis.left`, `basis.right` and `params.<layer>.<kernel|bias>`, and the configuration as JSON in
+the header's metadata.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from glra_jax.lowrank import Basis
+from glra_jax.network import DeconvNet, Params, init_params
+
+_FORMAT = "glra_jax-model-1"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is static in a model.
+
+    Attributes:
+      support: side of the pseudo-inverse kernels, `d`.
+      rank: columns of the bases, `m`.
+      features: maps between layers 4 and 6.
+      regularization: of the pseudo-inverse, as in training.
+    """
+
+    support: int = 151
+    rank: int = 50
+    features: int = 128
+    regularization: float = 0.01
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("basis", "params"), meta_fields=("config",))
+@dataclass(frozen=True)
+class Model:
+    """A network with its basis: what `deconvolve` needs. A pytree; `config` is static.
+
+    Attributes:
+      basis: the low-rank basis in which cores are computed.
+      params: weights of the network.
+      config: sizes and regularisation.
+    """
+
+    basis: Basis
+    params: Params
+    config: ModelConfig
+
+    def network(self, *, method: str = "auto") -> DeconvNet:
+        """The Flax module that `params` belong to."""
+        config = self.config
+        return DeconvNet(config.support, config.rank, config.features, method=method)
+
+
+def initial_model(
+    key: jax.Array,
+    basis: Basis,
+    *,
+    start: str = "identity",
+    features: int = 128,
+    regularization: float = 0.01,
+) -> Model:
+    """An untrained model; with the default start it restores by eq. 8 of the paper.
+
+    Args:
+      key: PRNG key.
+      basis: from `fit_glra`.
+      start: see `network.init_params`.
+      features: maps between layers 4 and 6.
+      regularization: of the pseudo-inverse.
+
+    Returns:
+      A model.
+    """
+    support, rank = basis.left.shape
+    params = init_params(key, basis, start=start, features=features)
+    return Model(basis, params, ModelConfig(support, rank, features, regularization))
+
+
+def _flatten(model: Model) -> dict[str, np.ndarray]:
+    arrays = {"basis.left": model.basis.left, "basis.right": model.basis.right}
+    for layer, weights in model.params.items():
+        for name, value in weights.items():
+            arrays[f"params.{layer}.{name}"] = value
+    return {name: np.asarray(value) for name, value in arrays.items()}
+
+
+def _expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    d, m, f = config.support, config.rank, config.features
+    kernels = {
+        "vertical": (d, 1, 1, m),
+        "core": None,
+        "horizontal": (1, d, m, m),
+        "refine_1": (15, 15, m, f),
+        "refine_2": (1, 1, f, f),
+        "refine_3": (7, 7, f, 1),
+    }
+    shapes: dict[str, tuple[int, ...]] = {"basis.left": (d, m), "basis.right": (d, m)}
+    for layer, shape in kernels.items():
+        shapes[f"params.{layer}.bias"] = (m,) if shape is None else (shape[3],)
+        if shape is not None:
+            shapes[f"params.{layer}.kernel"] = shape
+    return shapes
+
+
+def write_atomically(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Writes a file so that it is never seen half written, and never replaces one unasked.
+
+    Raises:
+      FileExistsError: `path` exists and `overwrite` is False.
+    """
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another name or ask for overwriting")
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as temporary:
+        try:
+            temporary.write(data)
+            temporary.flush()
+            os.fsync(temporary.fileno())
+        except BaseException:
+            os.unlink(temporary.name)
+            raise
+    os.chmod(temporary.name, 0o644)
+    os.replace(temporary.name, path)
+
+
+def save_model(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Writes a model to one safetensors file.
+
+    Args:
+      model: what to write.
+      path: file name, usually with the suffix `.safetensors`.
+      overwrite: whether an existing file may be replaced.
+
+    Raises:
+      FileExistsError: the file exists and `overwrite` is False.
+    """
+    metadata = {"format": _FORMAT, "config": json.dumps(asdict(model.config))}
+    data = safetensors.numpy.save(_flatten(model), metadata=metadata)
+    write_atomically(Path(path), data, overwrite=overwrite)
+
+
+def available_models() -> list[str]:
+    """Names of the models that come with the package."""
+    weights = resources.files("glra_jax") / "weights"
+    if not weights.is_dir():
+        return []
+    names = (entry.name for entry in weights.iterdir())
+    return sorted(n.removesuffix(".safetensors") for n in names if n.endswith(".safetensors"))
+
+
+def load_model(path_or_name: str | os.PathLike[str]) -> Model:
+    """Reads a model from a file, or by name one that comes with the package.
+
+    Args:
+      path_or_name: path of a file written by `save_model`, or a name of `available_models()`.
+
+    Returns:
+      The model, float32 arrays on the default device.
+
+    Raises:
+      FileNotFoundError: neither a file nor a known name.
+      ValueError: a truncated file, one of another kind, or one whose arrays do not fit its own
+        configuration (all that are wrong are listed).
+    """
+    path = Path(path_or_name)
+    if not path.exists():
+        names = available_models()
+        if str(path_or_name) not in names:
+            raise FileNotFoundError(
+                f"no model file {str(path_or_name)!r}, and the models that come with the package "
+                f"are: {', '.join(names) or 'none'}"
+            )
+        path = Path(str(resources.files("glra_jax") / "weights" / f"{path_or_name}.safetensors"))
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}); it may be truncated: copy it again"
+        ) from error
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(
+            f"{path} is a safetensors file but not a glra_jax model "
+            f"(format {metadata.get('format')!r}, expected {_FORMAT!r})"
+        )
+    try:
+        raw = json.loads(metadata["config"])
+        known = {field.name for field in fields(ModelConfig)}
+        config = ModelConfig(**{key: value for key, value in raw.items() if key in known})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} has an unreadable configuration: {error}") from error
+    _check_arrays(path, arrays, config)
+    params: dict[str, dict[str, jax.Array]] = {}
+    for name, value in arrays.items():
+        if name.startswith("params."):
+            _, layer, weight = name.split(".")
+            params.setdefault(layer, {})[weight] = jax.numpy.asarray(value)
+    basis = Basis(jax.numpy.asarray(arrays["basis.left"]), jax.numpy.asarray(arrays["basis.right"]))
+    return Model(basis, params, config)
+
+
+def _check_arrays(path: Path, arrays: dict[str, np.ndarray], config: ModelConfig) -> None:
+    expected = _expected_shapes(config)
+    faults = [f"missing {name} {shape}" for name, shape in expected.items() if name not in arrays]
+    faults += [f"unknown {name}" for name in arrays if name not in expected]
+    faults += [
+        f"{name} is {arrays[name].dtype}{arrays[name].shape}, expected float32{shape}"
+        for name, shape in expected.items()
+        if name in arrays and (arrays[name].shape != shape or arrays[name].dtype != np.float32)
+    ]
+    faults += [
+        f"{name} holds NaN or infinite values"
+        for name, value in arrays.items()
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all()
+    ]
+    if faults:
+        raise ValueError(
+            f"{path} does not hold the model that it says it holds: " + "; ".join(faults)
+        )

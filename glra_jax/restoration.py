@@ -1,0 +1,147 @@
+"""Restoring blurred images of any size and number of channels with a model.
+
+Images are floats in [0, 1], `(H, W)`, `(H, W, C)` or `(N, H, W, C)`; the colour channels go through
+the network as a batch.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from glra_jax import validation
+from glra_jax.degradation import BOUNDARIES, batched, pad_for_kernel, unbatched
+from glra_jax.lowrank import deconvolution_core, reconstruct
+from glra_jax.model import Model
+
+# Layers 4 and 6 pad their maps with zeros; an image continued so much further does not see them.
+_REFINEMENT_REACH = 10
+
+
+def deconvolve(
+    y: jax.Array,
+    kernel: jax.Array,
+    model: Model,
+    *,
+    boundary: str = "reflect",
+    regularization: jax.typing.ArrayLike | None = None,
+    method: str = "auto",
+) -> jax.Array:
+    """Restores a blurred image whose blur kernel is known.
+
+    Works under `jit` (`boundary` and `method` are static), `vmap`, and `grad` with respect to image,
+    kernel and weights. The network's arithmetic is float32.
+
+    Args:
+      y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1].
+      kernel: blur kernel, `(h, w)`, sum 1, odd or even, each side at most the model's support.
+      model: from `load_model` or a training run.
+      boundary: how the image goes on outside: `"reflect"`, `"edge"`, `"wrap"` (for circular blur);
+        or `"valid"`, where nothing is made up and the result is `support - 1` smaller.
+      regularization: of the pseudo-inverse; None takes the one that the model was trained with.
+      method: way of computing, see `glra_jax.convolution.correlate`.
+
+    Returns:
+      The restored image in (0, 1), of the shape (but for `"valid"`) and dtype of `y`.
+
+    Raises:
+      TypeError: integer image or kernel.
+      ValueError: image of another rank, NaN; a kernel that is not 2-D, empty, NaN, of a sum other
+        than 1, or larger than the support; with `"valid"`, an image smaller than the support.
+    """
+    _check(y, kernel, model, boundary, regularization)
+    return _deconvolve(y, kernel, model, regularization, boundary=boundary, method=method)
+
+
+def deconvolve_linear(
+    y: jax.Array,
+    kernel: jax.Array,
+    model: Model,
+    *,
+    boundary: str = "reflect",
+    regularization: jax.typing.ArrayLike | None = None,
+) -> jax.Array:
+    """Restores by eq. 8 of the paper alone: convolution with the low-rank pseudo-inverse.
+
+    The model's basis is used and its weights are not. Arguments and errors as for `deconvolve`.
+
+    Returns:
+      The restored image, of the shape (but for `"valid"`) and dtype of `y`; not clipped.
+    """
+    _check(y, kernel, model, boundary, regularization)
+    return _deconvolve_linear(y, kernel, model, regularization, boundary=boundary)
+
+
+def _check(
+    y: jax.Array,
+    kernel: jax.Array,
+    model: Model,
+    boundary: str,
+    regularization: jax.typing.ArrayLike | None,
+) -> None:
+    validation.check_choice(boundary, "boundary", BOUNDARIES)
+    if not isinstance(model, Model):
+        raise TypeError(f"model must be a glra_jax Model (see load_model), got {type(model)}")
+    validation.check_image(y, "y")
+    support = model.config.support
+    validation.check_kernel(kernel, support=support)
+    if regularization is not None:
+        validation.check_positive(regularization, "regularization")
+    rows = 1 if y.ndim == 4 else 0
+    if boundary == "valid" and min(y.shape[rows : rows + 2]) < support:
+        raise ValueError(
+            f"y of shape {y.shape} is smaller than the support {support}, so that no pixel is left "
+            f'with boundary="valid"; take another boundary'
+        )
+
+
+def _core(
+    kernel: jax.Array, model: Model, regularization: jax.typing.ArrayLike | None
+) -> jax.Array:
+    if regularization is None:
+        regularization = model.config.regularization
+    return deconvolution_core(model.basis, kernel, regularization=regularization)
+
+
+@partial(jax.jit, static_argnames=("boundary", "method"))
+def _deconvolve(
+    y: jax.Array,
+    kernel: jax.Array,
+    model: Model,
+    regularization: jax.typing.ArrayLike | None,
+    *,
+    boundary: str,
+    method: str,
+) -> jax.Array:
+    core = _core(kernel, model, regularization)
+    x = batched(y).astype(jnp.float32)
+    batch, height, width, channels = x.shape
+    if boundary != "valid":
+        # The support and the reach of layers 4 and 6 make one large kernel.
+        wide = model.config.support + 2 * _REFINEMENT_REACH
+        x = pad_for_kernel(x, (wide, wide), boundary)
+    x = x.transpose(0, 3, 1, 2).reshape(batch * channels, *x.shape[1:3], 1)
+    x = model.network(method=method).apply({"params": model.params}, x, core)
+    if boundary != "valid":
+        reach = _REFINEMENT_REACH
+        x = x[:, reach : reach + height, reach : reach + width]
+    x = x.reshape(batch, channels, *x.shape[1:3]).transpose(0, 2, 3, 1)
+    return unbatched(x, y.ndim).astype(y.dtype)
+
+
+@partial(jax.jit, static_argnames=("boundary",))
+def _deconvolve_linear(
+    y: jax.Array,
+    kernel: jax.Array,
+    model: Model,
+    regularization: jax.typing.ArrayLike | None,
+    *,
+    boundary: str,
+) -> jax.Array:
+    inverse = reconstruct(model.basis, _core(kernel, model, regularization))
+    x = pad_for_kernel(batched(y).astype(jnp.float32), inverse.shape, boundary)
+    grid = x.shape[1:3]
+    spectrum = jnp.fft.rfft2(inverse, s=grid)[None, ..., None]
+    x = jnp.fft.irfft2(jnp.fft.rfft2(x, axes=(1, 2)) * spectrum, s=grid, axes=(1, 2))
+    x = x[:, inverse.shape[0] - 1 :, inverse.shape[1] - 1 :]
+    return unbatched(x, y.ndim).astype(y.dtype)

@@ -1,0 +1,180 @@
+"""Training: state, loss, optimiser and the data-parallel step.
+
+A step is one jitted function of `(state, planes, basis)`: it makes its own batch (see
+`glra_jax.batches`), shards it over the devices of a mesh and updates the state, whose memory it
+takes over.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from glra_jax.batches import Batch, batch_key, make_batch
+from glra_jax.datasets.planes import Planes
+from glra_jax.kernel_families import sample_inverses
+from glra_jax.lowrank import Basis, fit_glra
+from glra_jax.network import DeconvNet, Params, init_params
+from glra_jax.training_config import TrainConfig
+
+
+class TrainState(NamedTuple):
+    """All that changes during training; a pytree.
+
+    Attributes:
+      step: int32 scalar, number of updates made.
+      params: weights of the network.
+      opt_state: of the optimiser.
+    """
+
+    step: jax.Array
+    params: Params
+    opt_state: optax.OptState
+
+
+class Metrics(NamedTuple):
+    """What one step reports.
+
+    Attributes:
+      loss: ½‖·‖², mean over the examples.
+      psnr: of the batch as a whole, dB.
+      learning_rate: before the rates of the layers.
+    """
+
+    loss: jax.Array
+    psnr: jax.Array
+    learning_rate: jax.Array
+
+
+def training_basis(config: TrainConfig) -> Basis:
+    """The basis that a run starts from: GLRA of pseudo-inverses of its own kind of kernels."""
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    chunks = list(
+        sample_inverses(
+            key,
+            config.kernels,
+            count=config.basis_kernels,
+            support=config.support,
+            regularization=config.regularization,
+        )
+    )
+    basis, _ = fit_glra(jnp.concatenate(chunks), rank=config.rank)
+    return basis
+
+
+def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
+    """Learning rate as a function of the step."""
+    peak = config.learning_rate
+    if config.schedule == "halving":
+        return optax.exponential_decay(peak, config.halve_every, 0.5, staircase=True)
+    if config.schedule == "polynomial":
+        return optax.polynomial_schedule(peak, 0.0, power=2, transition_steps=config.steps)
+    warmup = min(config.warmup, config.steps // 2)
+    return optax.warmup_cosine_decay_schedule(peak / 10, peak, warmup, config.steps)
+
+
+# Layers 1 and 3 hold orthonormal filters and layer 3 sums 7,550 products: steps that suit layer 6
+# would throw them away at once.
+_TUNED_RATES = {"vertical": 0.02, "core": 0.02, "horizontal": 0.02, "refine_1": 0.2}
+
+
+def _scale_layers(rates: dict[str, float]) -> optax.GradientTransformation:
+    def update(updates: optax.Updates, params: optax.Params | None = None) -> optax.Updates:
+        del params
+        return {
+            layer: jax.tree.map(lambda u, rate=rates.get(layer, 1.0): rate * u, weights)
+            for layer, weights in updates.items()
+        }
+
+    return optax.stateless(update)
+
+
+def optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """Adam (0.9, 0.999) with L2 weight decay in the gradient, as Caffe has it."""
+    stages = [optax.scale_by_adam(0.9, 0.999)]
+    if config.weight_decay:
+        stages.insert(0, optax.add_decayed_weights(config.weight_decay))
+    if config.layer_rates == "tuned":
+        stages.append(_scale_layers(_TUNED_RATES))
+    return optax.chain(*stages, optax.scale_by_learning_rate(learning_rate_schedule(config)))
+
+
+def create_state(config: TrainConfig, basis: Basis) -> TrainState:
+    """The state at step 0."""
+    key = jax.random.fold_in(jax.random.key(config.seed), 2)
+    params = init_params(key, basis, start=config.start, features=config.features)
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer(config).init(params))
+
+
+def training_batch(
+    config: TrainConfig, step: jax.typing.ArrayLike, planes: Planes, basis: Basis
+) -> Batch:
+    """The batch of a step: a pure function of the configuration's seed and the step."""
+    return make_batch(
+        batch_key(config.seed, step),
+        planes,
+        basis,
+        size=config.batch,
+        patch=config.patch,
+        families=config.kernels,
+        protocol=config.protocol,
+        noise=config.noise,
+        regularization=config.regularization,
+    )
+
+
+def loss_fn(network: DeconvNet, params: Params, batch: Batch) -> jax.Array:
+    """Half the squared error summed over pixels, mean over examples (Caffe's Euclidean loss)."""
+    restored = network.apply({"params": params}, batch.blurred, batch.core)
+    return 0.5 * jnp.sum((restored - batch.sharp) ** 2) / batch.sharp.shape[0]
+
+
+def data_mesh(batch: int, devices: Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
+    """A mesh with one axis `data` over as many devices as divide the batch evenly."""
+    devices = list(jax.devices() if devices is None else devices)
+    count = math.gcd(batch, len(devices))
+    auto = (jax.sharding.AxisType.Auto,)
+    return jax.make_mesh((count,), ("data",), axis_types=auto, devices=devices[:count])
+
+
+def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
+    """Sharding of what every device holds whole: state, photographs, basis."""
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def make_train_step(
+    config: TrainConfig, mesh: jax.sharding.Mesh
+) -> Callable[[TrainState, Planes, Basis], tuple[TrainState, Metrics]]:
+    """Builds the training step of a run.
+
+    Args:
+      config: of the run.
+      mesh: from `data_mesh`; state, planes and basis must be replicated over it.
+
+    Returns:
+      A jitted function `(state, planes, basis) -> (state, metrics)`. The old state is donated: do
+      not use it again.
+    """
+    tx = optimizer(config)
+    schedule = learning_rate_schedule(config)
+    network = DeconvNet(config.support, config.rank, config.features)
+    over_data = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+
+    @partial(jax.jit, donate_argnums=0, out_shardings=replicated(mesh))
+    def train_step(state: TrainState, planes: Planes, basis: Basis) -> tuple[TrainState, Metrics]:
+        batch = training_batch(config, state.step, planes, basis)
+        batch = jax.lax.with_sharding_constraint(batch, over_data)
+        loss, gradient = jax.value_and_grad(partial(loss_fn, network))(state.params, batch)
+        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        pixels = batch.sharp.size // batch.sharp.shape[0]
+        metrics = Metrics(
+            loss, -10.0 * jnp.log10(2.0 * loss / pixels), jnp.asarray(schedule(state.step))
+        )
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    return train_step

@@ -1,0 +1,118 @@
+"""Checks of what users hand in; each error quotes the value and says the mend.
+
+Shapes and dtypes are checked always, also while tracing. Values (NaN, sums) are checked only
+where they are known, that is outside `jax.jit`, `jax.grad` and `jax.vmap`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_known(x: Any) -> bool:
+    """Returns True where the values of `x` can be looked at (it is not being traced)."""
+    return not isinstance(x, jax.core.Tracer)
+
+
+def check_size(size: int, name: str = "size", *, minimum: int = 1) -> None:
+    """Raises unless `size` is an integer of at least `minimum`."""
+    if isinstance(size, bool) or not isinstance(size, int | np.integer):
+        raise TypeError(f"{name} must be an int known before tracing, got {size!r}")
+    if size < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {size}")
+
+
+def check_positive(value: Any, name: str) -> None:
+    """Raises unless `value` is a finite scalar above zero (looked at only where known)."""
+    if np.ndim(value) != 0:
+        raise ValueError(f"{name} must be a scalar, got shape {np.shape(value)}; use jax.vmap")
+    if is_known(value) and not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be finite and above 0, got {value}")
+
+
+def check_non_negative(value: Any, name: str) -> None:
+    """Raises unless `value` is finite and not below zero (looked at only where known)."""
+    if is_known(value) and not np.all(np.isfinite(value) & (np.asarray(value) >= 0)):
+        raise ValueError(f"{name} must be finite and at least 0, got {value}")
+
+
+def check_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
+    """Raises unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_float(x: Any, name: str) -> None:
+    """Raises unless `x` has a floating dtype."""
+    dtype = jnp.result_type(x)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"{name} must be floating, got dtype {dtype}; for 8-bit data pass {name} / 255.0"
+        )
+
+
+def check_image(x: Any, name: str = "image") -> None:
+    """Raises unless `x` is `(H, W)`, `(H, W, C)` or `(N, H, W, C)`, floating and finite.
+
+    Args:
+      x: the array to look at.
+      name: what the error calls it.
+
+    Raises:
+      TypeError: integer or complex dtype.
+      ValueError: another rank, an empty axis, or NaN and infinite values.
+    """
+    shape = np.shape(x)
+    if len(shape) not in (2, 3, 4):
+        raise ValueError(
+            f"{name} must be (H, W), (H, W, C) or (N, H, W, C), got rank {len(shape)}, shape {shape}"
+        )
+    if 0 in shape:
+        raise ValueError(f"{name} has an empty axis: shape {shape}")
+    check_float(x, name)
+    if is_known(x) and not bool(jnp.isfinite(x).all()):
+        bad = int(x.size - jnp.isfinite(x).sum())
+        raise ValueError(f"{name} holds {bad} NaN or infinite values of {x.size}; replace them")
+
+
+def check_kernel(kernel: Any, *, support: int | None = None, name: str = "kernel") -> None:
+    """Raises unless `kernel` is a blur kernel: 2-D, floating, finite, sum 1, within `support`.
+
+    Args:
+      kernel: the array to look at.
+      support: the largest size allowed on either axis; None allows any.
+      name: what the error calls it.
+
+    Raises:
+      TypeError: integer or complex dtype.
+      ValueError: not 2-D, empty, larger than the support, NaN, all zero, negative sum, or a sum
+        that is not 1 to a part in a thousand.
+    """
+    shape = np.shape(kernel)
+    if len(shape) != 2:
+        raise ValueError(f"{name} must be 2-D, got rank {len(shape)}, shape {shape}; use jax.vmap")
+    if 0 in shape:
+        raise ValueError(f"{name} is empty: shape {shape}")
+    if support is not None and max(shape) > support:
+        raise ValueError(
+            f"{name} of shape {shape} is larger than the support {support}; "
+            f"crop it to its non-zero part, or use a model of larger support"
+        )
+    check_float(kernel, name)
+    if not is_known(kernel):
+        return
+    values = np.asarray(kernel, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds {int((~np.isfinite(values)).sum())} NaN or infinite values")
+    if not values.any():
+        raise ValueError(f"{name} is all zero; a blur kernel must have sum 1")
+    total = float(values.sum())
+    if total <= 0:
+        raise ValueError(f"{name} has the sum {total:.6g}; a blur kernel must have a positive sum")
+    if abs(total - 1) > 1e-3:
+        raise ValueError(
+            f"{name} has the sum {total:.6g} and must have 1; divide it by its sum "
+            f"(glra_jax.normalize_kernel)"
+        )
