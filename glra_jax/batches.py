@@ -63,7 +63,7 @@ def make_batch(
       The batch.
     """
     support = basis.left.shape[0]
-    # Blur with `valid` borders leaves just the patch; the network's output is smaller by the support.
+    # Blurring with `valid` borders leaves just the patch, of which the network restores the middle.
     margin = families.max_size // 2 + support - 1 - support // 2
     target = patch - support + 1
 

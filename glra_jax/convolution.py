@@ -17,7 +17,7 @@ that no wrap-around touches are kept. Everything is real arithmetic in matrix pr
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +107,7 @@ class _Plan(NamedTuple):
 
     window: tuple[int, int]
     tile: tuple[int, int]
-    count: tuple[int, int]  # tiles an axis
+    counts: tuple[int, int]  # tiles an axis
     chunk: int  # horizontal frequencies a step of the loop
 
     @property
@@ -141,7 +141,7 @@ def _tile_sizes(length: int, window: int) -> Iterator[int]:
 
 def _spectral_seconds(
     batch: int,
-    size: tuple[int, int],
+    size: tuple[int, ...],
     channels: tuple[int, int],
     window: tuple[int, int],
     tile: tuple[int, int],
@@ -161,7 +161,7 @@ def _spectral_seconds(
     return macs / _MATRIX_MACS + moved / _FLOATS_MOVED
 
 
-def _plan(batch: int, size: tuple[int, int], filters: tuple[int, ...]) -> tuple[_Plan, float]:
+def _plan(batch: int, size: tuple[int, ...], filters: tuple[int, ...]) -> tuple[_Plan, float]:
     """The cheapest plan for padded images of a size, and its estimated seconds."""
     window, channels = (filters[0], filters[1]), (filters[2], filters[3])
     candidates = [
@@ -315,8 +315,8 @@ def _cut(x: jax.Array, axis: int, tile: int, step: int, count: int) -> jax.Array
 
 def _tiles(x: jax.Array, plan: _Plan) -> jax.Array:
     """`(N, H, W, C)` to `(tile width, tile height, N, rows, columns, C)`."""
-    x = _cut(x, 2, plan.tile[1], plan.step[1], plan.count[1])
-    x = _cut(x, 1, plan.tile[0], plan.step[0], plan.count[0])
+    x = _cut(x, 2, plan.tile[1], plan.step[1], plan.counts[1])
+    x = _cut(x, 1, plan.tile[0], plan.step[0], plan.counts[0])
     return x.transpose(4, 2, 0, 1, 3, 5)
 
 
@@ -348,7 +348,7 @@ def _transposed(matrix: np.ndarray | None) -> np.ndarray | None:
     return None if matrix is None else np.ascontiguousarray(matrix.T)
 
 
-def _over_frequencies(step: Callable, *operands: jax.Array) -> tuple[jax.Array, ...]:
+def _over_frequencies(step: Callable, *operands: jax.Array) -> Any:
     return jax.lax.scan(lambda _, xs: (None, step(*xs)), None, operands)[1]
 
 
@@ -367,9 +367,9 @@ def _correlate_spectral(x: jax.Array, filters: jax.Array) -> jax.Array:
         return _columns(mats.output_columns, products.reshape(*tile.shape[:2], -1))
 
     out = _inverse_rows(mats.output_rows, _over_frequencies(step, tiles, weights), plan.step[0])
-    out = out.reshape(plan.step[1], plan.step[0], x.shape[0], *plan.count, o)
+    out = out.reshape(plan.step[1], plan.step[0], x.shape[0], *plan.counts, o)
     out = out.transpose(2, 3, 1, 4, 0, 5)
-    out = out.reshape(x.shape[0], plan.count[0] * plan.step[0], plan.count[1] * plan.step[1], o)
+    out = out.reshape(x.shape[0], plan.counts[0] * plan.step[0], plan.counts[1] * plan.step[1], o)
     return out[:, : x.shape[1] - plan.window[0] + 1, : x.shape[2] - plan.window[1] + 1]
 
 
@@ -393,7 +393,7 @@ def _backward(
     plan, _ = _plan(x.shape[0], x.shape[1:3], filters.shape)
     mats = _matrices(plan)
     batch, (c, o) = x.shape[0], filters.shape[2:]
-    (sh, sw), (rows, columns) = plan.step, plan.count
+    (sh, sw), (rows, columns) = plan.step, plan.counts
     n = batch * rows * columns
 
     fill = [(0, rows * sh - cotangent.shape[1]), (0, columns * sw - cotangent.shape[2])]

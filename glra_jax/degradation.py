@@ -30,7 +30,7 @@ def convolution_padding(size: int) -> tuple[int, int]:
     return size - 1 - size // 2, size // 2
 
 
-def pad_for_kernel(x: jax.Array, shape: tuple[int, int], boundary: str) -> jax.Array:
+def pad_for_kernel(x: jax.Array, shape: tuple[int, ...], boundary: str) -> jax.Array:
     """Continues `(N, H, W, C)` images by what a kernel of a shape needs; `"valid"` by nothing."""
     validation.check_choice(boundary, "boundary", BOUNDARIES)
     if boundary == "valid":

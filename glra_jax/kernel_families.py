@@ -6,6 +6,7 @@ inside `jit` and `vmap`; smaller ones stand in the middle of zeros.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from glra_jax import validation
 from glra_jax.kernels import disk_kernel, gaussian_kernel, motion_kernel, pseudo_inverse
 
-FAMILIES = ("gaussian", "disk", "motion")
+FAMILIES: tuple[Literal["gaussian", "disk", "motion"], ...] = ("gaussian", "disk", "motion")
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,15 @@ class KernelFamilies:
     """A distribution of blur kernels; families are equally likely.
 
     Attributes:
-      families: names out of "gaussian", "disk", "motion".
-      min_size: smallest window in pixels, odd.
-      max_size: largest window in pixels, odd; the side of every array drawn.
-      min_sigma: smallest standard deviation of Gaussian blur, in pixels.
-      max_sigma: largest standard deviation of Gaussian blur, in pixels.
-      min_radius: smallest radius of disk blur, in pixels; the largest fills the window.
+      families: One or more of the kinds of blur.
+      min_size: Smallest window in pixels, odd, at least 3.
+      max_size: Largest window in pixels, odd, at least min_size.
+      min_sigma: Smallest standard deviation of Gaussian blur in pixels, above 0.
+      max_sigma: Largest standard deviation of Gaussian blur in pixels.
+      min_radius: Smallest radius of disk blur in pixels, above 0, at most min_size / 2.
     """
 
-    families: tuple[str, ...] = FAMILIES
+    families: tuple[Literal["gaussian", "disk", "motion"], ...] = FAMILIES
     min_size: int = 9
     max_size: int = 27
     min_sigma: float = 1.0

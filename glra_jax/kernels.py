@@ -143,7 +143,7 @@ def motion_kernel(
         extent = reach * jax.random.uniform(extent_key, minval=0.5, maxval=1.0)
     else:
         validation.check_positive(extent, "extent")
-        if validation.is_known(extent) and extent > reach:
+        if validation.is_known(extent) and float(extent) > reach:  # type: ignore[arg-type]
             raise ValueError(f"extent must be at most (size - 1) // 2 = {reach}, got {extent}")
 
     # Velocity: from almost constant (a smear) to one that turns several times (a tangle).

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from glra_jax import kernels as kernels_lib
 from glra_jax import validation
@@ -95,7 +96,8 @@ def _fit_chunks(
         return jnp.sum(jnp.stack(parts), axis=0)
 
     left = _leading(total(partial(_row_gram, right=None)), rank)
-    kept, kept_error, errors = None, jnp.inf, []
+    kept: Basis | None = None
+    kept_error, errors = jnp.asarray(jnp.inf), []
     for _ in range(num_iters):
         right = _leading(total(_column_gram, left), rank)
         left = _leading(total(_row_gram, right), rank)
@@ -107,7 +109,7 @@ def _fit_chunks(
     return kept, jnp.stack(errors)
 
 
-def _checked_stack(kernels: jax.Array, rank: int) -> jax.Array:
+def _checked_stack(kernels: jax.typing.ArrayLike, rank: int) -> jax.Array:
     kernels = jnp.asarray(kernels)
     if kernels.ndim != 3 or kernels.shape[1] != kernels.shape[2] or kernels.size == 0:
         raise ValueError(f"kernels must be (n, d, d) and not empty, got shape {kernels.shape}")
@@ -145,9 +147,9 @@ def fit_glra(
     """
     validation.check_size(rank, "rank")
     validation.check_size(num_iters, "num_iters")
-    if callable(kernels):
-        return _fit_chunks(kernels, rank, num_iters)
-    if not hasattr(kernels, "ndim"):
+    if isinstance(kernels, jax.Array | np.ndarray):
+        return _fit_array(_checked_stack(kernels, rank), rank, num_iters)
+    if not callable(kernels):
         if iter(kernels) is kernels:
             raise ValueError(
                 "kernels is an iterator, which is used up after one pass; hand in a list or a "
@@ -155,7 +157,7 @@ def fit_glra(
             )
         chunks = kernels
         return _fit_chunks(lambda: chunks, rank, num_iters)
-    return _fit_array(_checked_stack(kernels, rank), rank, num_iters)
+    return _fit_chunks(kernels, rank, num_iters)
 
 
 def project(basis: Basis, kernel: jax.Array) -> jax.Array:

@@ -50,8 +50,10 @@ def _smooth(x: jax.Array, axes: tuple[int, ...], mode: str) -> jax.Array:
         moved = jnp.moveaxis(x, axis, -1)
         padded = jnp.pad(moved, [(0, 0)] * (x.ndim - 1) + [(_RADIUS, _RADIUS)], mode=mode)
         length = moved.shape[-1]
-        moved = sum(taps[i] * padded[..., i : i + length] for i in range(2 * _RADIUS + 1))
-        x = jnp.moveaxis(moved, -1, axis)
+        total = jnp.zeros_like(moved)
+        for i in range(2 * _RADIUS + 1):
+            total = total + taps[i] * padded[..., i : i + length]
+        x = jnp.moveaxis(total, -1, axis)
     return x
 
 

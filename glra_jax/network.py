@@ -121,6 +121,13 @@ class DeconvNet(nn.Module):
             )
 
 
+def restore(network: DeconvNet, params: Params, y: jax.Array, core: jax.Array) -> jax.Array:
+    """Applies a network: `network.apply({"params": params}, y, core)`, typed."""
+    restored = network.apply({"params": params}, y, core)
+    assert isinstance(restored, jax.Array)
+    return restored
+
+
 def init_params(
     key: jax.Array, basis: Basis, *, start: str = "identity", features: int = 128
 ) -> dict[str, dict[str, jax.Array]]:

@@ -13,6 +13,7 @@ from glra_jax import validation
 from glra_jax.degradation import BOUNDARIES, batched, pad_for_kernel, unbatched
 from glra_jax.lowrank import deconvolution_core, reconstruct
 from glra_jax.model import Model
+from glra_jax.network import restore
 
 # Layers 4 and 6 pad their maps with zeros; an image continued so much further does not see them.
 _REFINEMENT_REACH = 10
@@ -29,8 +30,8 @@ def deconvolve(
 ) -> jax.Array:
     """Restores a blurred image whose blur kernel is known.
 
-    Works under `jit` (`boundary` and `method` are static), `vmap`, and `grad` with respect to image,
-    kernel and weights. The network's arithmetic is float32.
+    Works under `jit` (`boundary` and `method` are static), `vmap`, and `grad` with respect to the
+    image, the kernel and the weights. The network's arithmetic is float32.
 
     Args:
       y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1].
@@ -121,7 +122,7 @@ def _deconvolve(
         wide = model.config.support + 2 * _REFINEMENT_REACH
         x = pad_for_kernel(x, (wide, wide), boundary)
     x = x.transpose(0, 3, 1, 2).reshape(batch * channels, *x.shape[1:3], 1)
-    x = model.network(method=method).apply({"params": model.params}, x, core)
+    x = restore(model.network(method=method), model.params, x, core)
     if boundary != "valid":
         reach = _REFINEMENT_REACH
         x = x[:, reach : reach + height, reach : reach + width]

@@ -18,7 +18,7 @@ from glra_jax.batches import Batch, batch_key, make_batch
 from glra_jax.datasets.planes import Planes
 from glra_jax.kernel_families import sample_inverses
 from glra_jax.lowrank import Basis, fit_glra
-from glra_jax.network import DeconvNet, Params, init_params
+from glra_jax.network import DeconvNet, Params, init_params, restore
 from glra_jax.training_config import TrainConfig
 
 
@@ -86,7 +86,7 @@ def _scale_layers(rates: dict[str, float]) -> optax.GradientTransformation:
     def update(updates: optax.Updates, params: optax.Params | None = None) -> optax.Updates:
         del params
         return {
-            layer: jax.tree.map(lambda u, rate=rates.get(layer, 1.0): rate * u, weights)
+            layer: optax.tree.scale(rates.get(layer, 1.0), weights)
             for layer, weights in updates.items()
         }
 
@@ -129,7 +129,7 @@ def training_batch(
 
 def loss_fn(network: DeconvNet, params: Params, batch: Batch) -> jax.Array:
     """Half the squared error summed over pixels, mean over examples (Caffe's Euclidean loss)."""
-    restored = network.apply({"params": params}, batch.blurred, batch.core)
+    restored = restore(network, params, batch.blurred, batch.core)
     return 0.5 * jnp.sum((restored - batch.sharp) ** 2) / batch.sharp.shape[0]
 
 

@@ -1,14 +1,10 @@
 """What a training run is: every number that its result depends on, and the presets."""
 
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 from glra_jax import validation
-from glra_jax.degradation import PROTOCOLS
 from glra_jax.kernel_families import KernelFamilies
-from glra_jax.network import STARTS
-
-SCHEDULES = ("halving", "polynomial", "cosine")
-LAYER_RATES = ("uniform", "tuned")
 
 
 @dataclass(frozen=True)
@@ -16,33 +12,32 @@ class TrainConfig:
     """Configuration of a training run.
 
     Attributes:
-      steps: number of updates.
-      batch: examples an update.
-      patch: side of the blurred patches; the output is smaller by `support - 1`.
-      seed: of the starting weights, the basis' kernels and the batches.
-      protocol: degradation, "paper" or "release" (see `glra_jax.degradation`).
-      noise: range of the noise level, drawn evenly for each example.
-      kernels: distribution of blur kernels.
-      support: side of the pseudo-inverse kernels.
-      rank: columns of the low-rank bases.
-      features: maps between layers 4 and 6.
-      regularization: of the pseudo-inverse.
-      basis_kernels: number of kernels that the basis is fitted on.
-      start: starting weights, "identity", "glra" or "random" (see `glra_jax.network.init_params`).
-      learning_rate: the largest, before `layer_rates`.
-      schedule: "halving" every `halve_every` steps, "polynomial" of power 2 to zero, or "cosine" to
-        zero after `warmup` steps.
-      halve_every: steps between halvings.
-      warmup: steps of linear rise before the schedule "cosine".
-      layer_rates: "uniform", or "tuned": 0.02 in layers 1 to 3, 0.2 in layer 4, 1 in 5 and 6.
-      weight_decay: L2 penalty, added to the gradient before Adam.
+      steps: Number of updates, at least 1.
+      batch: Examples an update, at least 1; devices share it evenly.
+      patch: Side of the blurred patches in pixels, at least the support.
+      seed: Seed of starting weights, basis and batches, from 0 to 2^31 - 1.
+      protocol: Degradation: the paper's text or its released data.
+      noise: Range of the noise level, 0 or more, drawn evenly for each example.
+      kernels: Distribution of blur kernels.
+      support: Side of the pseudo-inverse kernels in pixels, at least the largest kernel.
+      rank: Columns of the low-rank bases, from 1 to the support.
+      features: Maps between layers 4 and 6, at least 14 for the start "identity".
+      regularization: Of the pseudo-inverse, above 0.
+      basis_kernels: Number of kernels that the basis is fitted on, at least 1.
+      start: Starting weights: eq. 8 passed on, the paper's GLRA start, or all random.
+      learning_rate: Largest learning rate, above 0, before layer_rates.
+      schedule: Learning rate: halved every halve_every steps, polynomial of power 2, or cosine.
+      halve_every: Steps between halvings, at least 1.
+      warmup: Steps of linear rise before the schedule "cosine", at least 0.
+      layer_rates: The same rate in all layers, or rates tuned by layer.
+      weight_decay: L2 penalty, at least 0, added to the gradient before Adam.
     """
 
     steps: int = 100
     batch: int = 2
     patch: int = 256
     seed: int = 0
-    protocol: str = "paper"
+    protocol: Literal["paper", "release"] = "paper"
     noise: tuple[float, float] = (0.01, 0.01)
     kernels: KernelFamilies = field(default_factory=KernelFamilies)
     support: int = 151
@@ -50,12 +45,12 @@ class TrainConfig:
     features: int = 128
     regularization: float = 0.01
     basis_kernels: int = 300
-    start: str = "identity"
+    start: Literal["identity", "glra", "random"] = "identity"
     learning_rate: float = 5e-4
-    schedule: str = "cosine"
+    schedule: Literal["halving", "polynomial", "cosine"] = "cosine"
     halve_every: int = 5000
     warmup: int = 20
-    layer_rates: str = "tuned"
+    layer_rates: Literal["uniform", "tuned"] = "tuned"
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
@@ -63,10 +58,9 @@ class TrainConfig:
             validation.check_size(getattr(self, name), name)
         validation.check_size(self.halve_every, "halve_every")
         validation.check_size(self.warmup, "warmup", minimum=0)
-        validation.check_choice(self.protocol, "protocol", PROTOCOLS)
-        validation.check_choice(self.start, "start", STARTS)
-        validation.check_choice(self.schedule, "schedule", SCHEDULES)
-        validation.check_choice(self.layer_rates, "layer_rates", LAYER_RATES)
+        for name in ("protocol", "start", "schedule", "layer_rates"):
+            choices = get_args(type(self).__annotations__[name])
+            validation.check_choice(getattr(self, name), name, choices)
         validation.check_positive(self.learning_rate, "learning_rate")
         validation.check_positive(self.regularization, "regularization")
         validation.check_non_negative(self.weight_decay, "weight_decay")
@@ -79,7 +73,8 @@ class TrainConfig:
             raise ValueError(f"patch {self.patch} is smaller than the support {self.support}")
         if self.kernels.max_size > self.support:
             raise ValueError(
-                f"kernels of size {self.kernels.max_size} are larger than the support {self.support}"
+                f"kernels of size {self.kernels.max_size} are larger than the support "
+                f"{self.support}"
             )
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be from 0 to 2^31 - 1, got {self.seed}")

@@ -67,7 +67,8 @@ def check_image(x: Any, name: str = "image") -> None:
     shape = np.shape(x)
     if len(shape) not in (2, 3, 4):
         raise ValueError(
-            f"{name} must be (H, W), (H, W, C) or (N, H, W, C), got rank {len(shape)}, shape {shape}"
+            f"{name} must be (H, W), (H, W, C) or (N, H, W, C), got rank {len(shape)}, "
+            f"shape {shape}"
         )
     if 0 in shape:
         raise ValueError(f"{name} has an empty axis: shape {shape}")

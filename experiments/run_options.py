@@ -1,0 +1,70 @@
+"""Command line of a training run: presets, overrides, and what a work directory records."""
+
+import argparse
+import hashlib
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+
+from glra_jax import validation
+from glra_jax.datasets import Planes
+from glra_jax.training_config import PRESETS, TrainConfig
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Trains the deconvolution network. The same command again resumes where it stopped.
+
+    Attributes:
+      preset: Defaults of all options below: a quick look, the paper's text, or its solver file.
+      workdir: Folder for all that the run writes; runs/PRESET if not given.
+      images: Folder of photographs to train on; those embedded in scikit-image if not given.
+      checkpoint_every: Steps between checkpoints, at least 1.
+      log_every: Steps between rows of metrics, at least 1.
+      config: What the result depends on.
+    """
+
+    preset: Literal["smoke", "paper", "release"] = "smoke"
+    workdir: Path | None = None
+    images: Path | None = None
+    checkpoint_every: int = 50
+    log_every: int = 10
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        validation.check_size(self.checkpoint_every, "checkpoint_every")
+        validation.check_size(self.log_every, "log_every")
+
+    @property
+    def folder(self) -> Path:
+        """The work directory."""
+        return self.workdir if self.workdir is not None else Path("runs") / self.preset
+
+
+def parse(arguments: list[str] | None = None) -> TrainOptions:
+    """Reads the command line; a preset changes the defaults that the other options override."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", default="smoke")
+    preset = first.parse_known_args(arguments)[0].preset
+    if preset not in PRESETS:
+        sys.exit(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    long = preset != "smoke"
+    defaults = TrainOptions(
+        preset=preset, config=PRESETS[preset], checkpoint_every=1000 if long else 50
+    )
+    return tyro.cli(
+        TrainOptions, default=defaults, args=arguments, prog="python -m experiments.train"
+    )
+
+
+def describe_run(config: TrainConfig, planes: Planes) -> dict[str, Any]:
+    """What a run's result depends on, for its checkpoints: configuration and data."""
+    digest = hashlib.sha256()
+    for values in (planes.pixels, planes.starts, planes.heights, planes.widths):
+        digest.update(np.asarray(values).tobytes())
+    return {"config": asdict(config), "images_sha256": digest.hexdigest()}

@@ -1,0 +1,180 @@
+"""Trains the deconvolution network: `python -m experiments.train --help`."""
+
+import csv
+import json
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from experiments.held_out import restore_held_out, score_table
+from experiments.pictures import save_curve, save_sheet
+from experiments.run_options import TrainOptions, describe_run, parse
+from glra_jax.checkpoints import CheckpointError, Checkpoints, Saved
+from glra_jax.datasets import Planes, embedded_photographs, pack_planes, read_folder
+from glra_jax.lowrank import Basis
+from glra_jax.model import Model, ModelConfig, save_model
+from glra_jax.training import (
+    Metrics,
+    TrainState,
+    create_state,
+    data_mesh,
+    make_train_step,
+    replicated,
+    training_basis,
+)
+
+_COLUMNS = ("step", "loss", "psnr", "learning_rate", "seconds")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the program."""
+    logging.basicConfig(level=logging.WARNING)  # before orbax brings a handler of its own
+    try:
+        train(parse(arguments))
+    except (CheckpointError, OSError, ValueError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def train(options: TrainOptions) -> None:
+    """Trains, or goes on training, and leaves everything in the work directory."""
+    config, folder = options.config, options.folder
+    planes = load_planes(options)
+    description = describe_run(config, planes)
+    mesh = data_mesh(config.batch)
+    print(f"{len(mesh.devices.flat)} of {jax.device_count()} {jax.default_backend()} device(s)")
+
+    with Checkpoints(folder / "checkpoints", description=description) as checkpoints:
+        (folder / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+        state, basis = start_or_resume(options, checkpoints, mesh)
+        planes = jax.device_put(planes, replicated(mesh))
+        log = MetricsLog(folder / "metrics.csv", first_step=int(state.step))
+        train_step = make_train_step(config, mesh)
+
+        first = int(state.step)
+        bar = tqdm(total=config.steps, initial=first, unit="step", desc="training", smoothing=0.1)
+        pending: list[Metrics] = []
+        for step in range(first + 1, config.steps + 1):
+            state, metrics = train_step(state, planes, basis)
+            pending.append(metrics)
+            bar.update()
+            last = step == config.steps
+            if step % options.log_every == 0 or last or step == first + 1:
+                row = log.write(step, pending)
+                bar.set_postfix(loss=f"{row['loss']:.2f}", psnr=f"{row['psnr']:.2f} dB")
+                pending = []
+            if step % options.checkpoint_every == 0 or last:
+                checkpoints.save(Saved(state, basis))
+        bar.close()
+        log.close()
+    report(options, state, basis)
+
+
+def load_planes(options: TrainOptions) -> Planes:
+    """The photographs to train on."""
+    if options.images is None:
+        photographs = list(embedded_photographs("train").values())
+    else:
+        photographs = read_folder(options.images)
+    return pack_planes(photographs, min_side=options.config.crop)
+
+
+def start_or_resume(
+    options: TrainOptions, checkpoints: Checkpoints, mesh: jax.sharding.Mesh
+) -> tuple[TrainState, Basis]:
+    """The state to go on from, replicated over the mesh."""
+    config = options.config
+    if checkpoints.latest_step() is None:
+        print(f"fitting the basis on {config.basis_kernels} pseudo-inverse kernels")
+        basis = training_basis(config)
+        return jax.device_put((create_state(config, basis), basis), replicated(mesh))
+
+    left, right = (jnp.zeros((config.support, config.rank)) for _ in range(2))
+    like = jax.eval_shape(
+        lambda basis: Saved(create_state(config, basis), basis), Basis(left, right)
+    )
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), like
+    )
+    saved = checkpoints.restore(like)
+    print(f"resuming {options.folder} at step {int(saved.state.step)} of {config.steps}")
+    return saved.state, saved.basis
+
+
+class MetricsLog:
+    """Rows of a CSV file, flushed one by one; rows after the step resumed from are dropped."""
+
+    def __init__(self, path: Path, *, first_step: int) -> None:
+        kept = [row for row in read_metrics(path) if int(row["step"]) <= first_step]
+        self._before = float(kept[-1]["seconds"]) if kept else 0.0
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(kept)
+        temporary.replace(path)
+        self._file = path.open("a", newline="")
+        self._started = time.perf_counter()
+
+    def write(self, step: int, metrics: list[Metrics]) -> dict[str, float]:
+        """Adds the means of some steps' metrics and gives them back."""
+        host = jax.device_get(metrics)
+        row = {
+            "step": step,
+            "loss": float(np.mean([m.loss for m in host])),
+            "psnr": float(np.mean([m.psnr for m in host])),
+            "learning_rate": float(host[-1].learning_rate),
+            "seconds": round(self._before + time.perf_counter() - self._started, 2),
+        }
+        csv.DictWriter(self._file, _COLUMNS).writerow(row)
+        self._file.flush()
+        return row
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Whole rows of a metrics file; none if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if all(row.get(c) for c in _COLUMNS)]
+
+
+def report(options: TrainOptions, state: TrainState, basis: Basis) -> None:
+    """Writes the model, scores it on held-out photographs, and draws pictures."""
+    config, folder = options.config, options.folder
+    model = Model(
+        basis,
+        state.params,
+        ModelConfig(config.support, config.rank, config.features, config.regularization),
+    )
+    save_model(model, folder / "model.safetensors", overwrite=True)
+    print("restoring photographs that were not trained on")
+    examples = restore_held_out(model, config)
+    table = score_table(examples)
+    (folder / "scores.md").write_text(table + "\n")
+    save_sheet(examples, folder / "restored.png")
+    rows = read_metrics(folder / "metrics.csv")
+    save_curve(
+        [int(row["step"]) for row in rows],
+        [float(row["loss"]) for row in rows],
+        folder / "curve.png",
+    )
+    print(f"\n{table}\n\nin {folder}: model.safetensors, scores.md, restored.png, curve.png")
+    if options.preset == "smoke":
+        print(
+            "\nThis was a smoke run: it shows that everything works, not what the method can do.\n"
+            "To train for real: python -m experiments.train --preset paper --images DIR"
+        )
+
+
+if __name__ == "__main__":
+    main()

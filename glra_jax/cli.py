@@ -1,0 +1,94 @@
+"""Command line: `glra-jax deblur PHOTO KERNEL -o OUT`."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+
+DEFAULT_MODEL = "glra"
+
+
+@dataclass(frozen=True)
+class Deblur:
+    """Restores a blurred photograph whose blur kernel is known.
+
+    Attributes:
+      photo: Blurred photograph, 8 or 16 bits; grey, RGB or RGBA (alpha is kept).
+      kernel: Blur kernel: .npy or an image, at most as large as the model's support.
+      output: File to write; its suffix says the format.
+      model: Name of a model that comes with the package, or a model file.
+      boundary: How the scene is taken to go on outside the photograph.
+      regularization: Of the pseudo-inverse, above 0; the model's own if not given.
+      overwrite: Allow the output file to be replaced.
+    """
+
+    photo: tyro.conf.Positional[Path]
+    kernel: tyro.conf.Positional[Path]
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    model: str = DEFAULT_MODEL
+    boundary: Literal["reflect", "edge", "wrap"] = "reflect"
+    regularization: float | None = None
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the program; errors of the user's making are one line and exit status 1."""
+    command = tyro.extras.subcommand_cli_from_dict(
+        {"deblur": Deblur},
+        prog="glra-jax",
+        description="Non-blind image deconvolution by generalized low-rank approximation.",
+        args=arguments,
+    )
+    try:
+        deblur(command)
+    except (OSError, ValueError, TypeError) as error:
+        sys.exit(f"glra-jax: {error}")
+
+
+def deblur(options: Deblur) -> None:
+    """Reads, restores and writes one photograph."""
+    # Imported late: --help and errors of usage need no JAX.
+    import jax.numpy as jnp
+
+    from glra_jax.kernels import normalize_kernel
+    from glra_jax.model import load_model
+    from glra_jax.photo_files import Photo, check_output, read_kernel, read_photo, write_photo
+    from glra_jax.restoration import deconvolve
+    from glra_jax.validation import check_kernel
+
+    photo = read_photo(options.photo)
+    check_output(photo, options.output, overwrite=options.overwrite)
+    raw = read_kernel(options.kernel)
+    try:
+        kernel = normalize_kernel(jnp.asarray(raw, jnp.float32))
+        model = load_model(options.model)
+        check_kernel(kernel, support=model.config.support)
+    except ValueError as error:
+        raise ValueError(f"{options.kernel}: {error}") from error
+
+    print(f"{options.photo}: {photo.colour.shape}, {photo.colour.dtype}")
+    print(
+        f"{options.kernel}: {kernel.shape[0]}×{kernel.shape[1]}, divided by its sum {raw.sum():g}"
+    )
+    started = time.perf_counter()
+    top = np.iinfo(photo.colour.dtype).max
+    restored = deconvolve(
+        jnp.asarray(photo.colour, jnp.float32) / top,
+        kernel,
+        model,
+        boundary=options.boundary,
+        regularization=options.regularization,
+    )
+    pixels = np.rint(np.asarray(restored) * top).astype(photo.colour.dtype)
+    write_photo(
+        Photo(pixels, photo.alpha, photo.metadata), options.output, overwrite=options.overwrite
+    )
+    print(f"{options.output}: written after {time.perf_counter() - started:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
