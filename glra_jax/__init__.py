@@ -25,8 +25,9 @@ from glra_jax.model import (
     load_model,
     save_model,
 )
-from glra_jax.network import DeconvNet, init_params
+from glra_jax.network import DeconvNet
 from glra_jax.restoration import deconvolve, deconvolve_linear
+from glra_jax.starts import init_params
 
 __version__ = "0.1.0"
 

@@ -71,9 +71,8 @@ def deblur(options: Deblur) -> None:
         raise ValueError(f"{options.kernel}: {error}") from error
 
     print(f"{options.photo}: {photo.colour.shape}, {photo.colour.dtype}")
-    print(
-        f"{options.kernel}: {kernel.shape[0]}×{kernel.shape[1]}, divided by its sum {raw.sum():g}"
-    )
+    rows, columns = kernel.shape
+    print(f"{options.kernel}: {rows}×{columns}, divided by its sum {raw.sum():g}")
     started = time.perf_counter()
     top = np.iinfo(photo.colour.dtype).max
     restored = deconvolve(

@@ -19,7 +19,8 @@ import safetensors
 import safetensors.numpy
 
 from glra_jax.lowrank import Basis
-from glra_jax.network import DeconvNet, Params, init_params
+from glra_jax.network import DeconvNet, Params
+from glra_jax.starts import init_params
 
 _FORMAT = "glra_jax-model-1"
 
@@ -75,7 +76,7 @@ def initial_model(
     Args:
       key: PRNG key.
       basis: from `fit_glra`.
-      start: see `network.init_params`.
+      start: see `glra_jax.starts`.
       features: maps between layers 4 and 6.
       regularization: of the pseudo-inverse.
 

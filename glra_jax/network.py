@@ -6,19 +6,14 @@ learning, so that a basis vector stands in it turned round) and `bias`.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from glra_jax import validation
 from glra_jax.convolution import Padding, correlate
-from glra_jax.lowrank import Basis
 
 Params = Mapping[str, Mapping[str, jax.Array]]
-
-STARTS = ("identity", "glra", "random")
 
 
 class Correlate(nn.Module):
@@ -126,88 +121,3 @@ def restore(network: DeconvNet, params: Params, y: jax.Array, core: jax.Array) -
     restored = network.apply({"params": params}, y, core)
     assert isinstance(restored, jax.Array)
     return restored
-
-
-def init_params(
-    key: jax.Array, basis: Basis, *, start: str = "identity", features: int = 128
-) -> dict[str, dict[str, jax.Array]]:
-    """Initial weights of a `DeconvNet` for a basis.
-
-    Args:
-      key: PRNG key.
-      basis: `left`, `right`, `(d, m)`.
-      start: `"glra"` as in the paper: layers 1 and 3 from the basis, the rest Xavier. `"identity"`:
-        the same, and layers 4 to 6 pass the sum of the maps on, so that the first output is eq. 8
-        (see `_identity_refinement`). `"random"`: all Xavier, the paper's comparison.
-      features: number of maps between layers 4 and 6.
-
-    Returns:
-      Params, float32.
-
-    Raises:
-      ValueError: unknown `start`, or too few features for `"identity"`.
-    """
-    validation.check_choice(start, "start", STARTS)
-    support, rank = basis.left.shape
-    net = DeconvNet(support=support, rank=rank, features=features, method="direct")
-    shapes = (jnp.zeros((1, support, support, 1)), jnp.zeros((rank, rank)))
-    params: dict[str, Any] = jax.jit(net.init)(key, *shapes)["params"]
-    if start == "random":
-        return params
-    # Filters correlate, eq. 8 convolves: turn the basis vectors round.
-    params["vertical"]["kernel"] = basis.left[::-1, None, None, :]
-    params["horizontal"]["kernel"] = jnp.einsum("dm,mn->dmn", basis.right[::-1], jnp.eye(rank))[
-        None
-    ]
-    if start == "identity":
-        params |= _identity_refinement(params)
-    return params
-
-
-# Breakpoints of the piecewise linear logit that the identity start puts before the sigmoid.
-_TONES = (0.02, 0.04, 0.07, 0.12, 0.2, 0.35, 0.65, 0.8, 0.88, 0.93, 0.96, 0.98)
-
-
-def _identity_refinement(params: dict[str, Any]) -> dict[str, dict[str, jax.Array]]:
-    """Layers 4 to 6 that pass on the sum of the maps, clipped to [0.02, 0.98].
-
-    The sigmoid at the end must be undone before: some channels of layer 4 are hinges on the sum of
-    the maps, and the first channel of layer 5 adds them up to a piecewise linear logit. The other
-    channels keep their random weights but do not reach the output yet; their first gradient lets
-    them in.
-    """
-    first, second, third = (params[f"refine_{i}"] for i in (1, 2, 3))
-    hinges = len(_TONES)
-    if first["bias"].shape[0] <= hinges + 1:
-        raise ValueError(
-            f"the identity start needs more than {hinges + 1} features, "
-            f"got {first['bias'].shape[0]}"
-        )
-    tones = jnp.array(_TONES)
-    logits = jnp.log(tones / (1.0 - tones))
-    slopes = jnp.concatenate([jnp.zeros(1), jnp.diff(logits) / jnp.diff(tones), jnp.zeros(1)])
-
-    # Layer 4: channels 0 to 11 see leaky(x - tone) = 0.2 (x - tone) + 0.8 relu(x - tone).
-    height, width = first["kernel"].shape[:2]
-    kernel = first["kernel"].at[..., :hinges].set(0.0)
-    kernel = kernel.at[height // 2, width // 2, :, :hinges].set(1.0)
-    # Channel 12 is the line that takes their leaking part back: positive, so never bent.
-    line, lift = hinges, 4.0
-    kernel = kernel.at[..., line].set(0.0).at[height // 2, width // 2, :, line].set(1.0)
-    bias = first["bias"].at[:hinges].set(-tones).at[line].set(lift)
-    first = {"kernel": kernel, "bias": bias}
-
-    # Layer 5: logit = logits[0] + Σ change_i relu(x - tone_i), lifted over the leaky ReLU's bend.
-    change = jnp.diff(slopes)
-    mixing = second["kernel"].at[..., 0].set(0.0)
-    mixing = mixing.at[0, 0, :hinges, 0].set(change / 0.8)
-    mixing = mixing.at[0, 0, line, 0].set(-0.25 * change.sum())
-    constant = logits[0] + 0.25 * jnp.sum(change * (tones + lift))
-    top = 8.0
-    second = {"kernel": mixing, "bias": second["bias"].at[0].set(constant + top)}
-
-    # Layer 6: that channel alone.
-    height, width = third["kernel"].shape[:2]
-    kernel = jnp.zeros_like(third["kernel"]).at[height // 2, width // 2, 0, 0].set(1.0)
-    third = {"kernel": kernel, "bias": third["bias"].at[0].set(-top)}
-    return {"refine_1": first, "refine_2": second, "refine_3": third}

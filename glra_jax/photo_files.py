@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from glra_jax.model import write_atomically
 
@@ -43,11 +44,12 @@ def read_photo(path: Path) -> Photo:
     try:
         with Image.open(path) as image:
             kind, mode = image.format, image.mode
-            metadata = {
-                key: image.info[key] for key in ("exif", "icc_profile") if key in image.info
-            }
-            if kind == "PNG" and mode in ("RGB", "RGBA") and _png_depth(path) == 16:
+            names: tuple[str, ...] = ("exif", "icc_profile")
+            metadata = {name: image.info[name] for name in names if name in image.info}
+            if kind == "PNG" and mode in ("LA", "RGB", "RGBA") and _png_depth(path) == 16:
                 return _split(_read_png16(path), metadata)
+            if isinstance(image, TiffImageFile) and _tiff_depth(image) > 8:
+                return _read_tiff(path)
             if mode == "P" and "transparency" not in image.info:
                 pixels = np.asarray(image.convert("RGB"))
             elif mode in _GREY_MODES:
@@ -151,6 +153,11 @@ def _split(pixels: np.ndarray, metadata: dict[str, Any]) -> Photo:
 def _png_depth(path: Path) -> int:
     with path.open("rb") as file:
         return file.read(25)[24]  # in the header that every PNG file begins with
+
+
+def _tiff_depth(image: TiffImageFile) -> int:
+    bits = image.tag_v2.get(258, 1)  # BitsPerSample: one value, or one for each channel
+    return max(np.atleast_1d(bits))
 
 
 def _read_png16(path: Path) -> np.ndarray:

@@ -18,7 +18,8 @@ from glra_jax.batches import Batch, batch_key, make_batch
 from glra_jax.datasets.planes import Planes
 from glra_jax.kernel_families import sample_inverses
 from glra_jax.lowrank import Basis, fit_glra
-from glra_jax.network import DeconvNet, Params, init_params, restore
+from glra_jax.network import DeconvNet, Params, restore
+from glra_jax.starts import init_params
 from glra_jax.training_config import TrainConfig
 
 
@@ -77,17 +78,24 @@ def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(peak / 10, peak, warmup, config.steps)
 
 
-# Layers 1 and 3 hold orthonormal filters and layer 3 sums 7,550 products: steps that suit layer 6
-# would throw them away at once.
-_TUNED_RATES = {"vertical": 0.02, "core": 0.02, "horizontal": 0.02, "refine_1": 0.2}
+# Adam moves every weight by about the learning rate, so that a layer's output moves by the rate
+# times the number of products that it sums: 7,550 in layer 3, 11,250 in layer 4, 128 in layer 5,
+# 6,272 in layer 6. Layers 1 to 3 hold orthonormal filters besides, which must not be thrown away.
+_TUNED_RATES = {
+    "vertical": 3e-4,
+    "core": 3e-4,
+    "horizontal": 3e-4,
+    "refine_1": 3e-4,
+    "refine_2": 3e-3,
+    "refine_3": 5e-4,
+}
 
 
 def _scale_layers(rates: dict[str, float]) -> optax.GradientTransformation:
     def update(updates: optax.Updates, params: optax.Params | None = None) -> optax.Updates:
         del params
         return {
-            layer: optax.tree.scale(rates.get(layer, 1.0), weights)
-            for layer, weights in updates.items()
+            layer: optax.tree.scale(rates[layer], weights) for layer, weights in updates.items()
         }
 
     return optax.stateless(update)

@@ -21,10 +21,10 @@ class TrainConfig:
       kernels: Distribution of blur kernels.
       support: Side of the pseudo-inverse kernels in pixels, at least the largest kernel.
       rank: Columns of the low-rank bases, from 1 to the support.
-      features: Maps between layers 4 and 6, at least 14 for the start "identity".
+      features: Maps between layers 4 and 6, at least 13 for the start "identity".
       regularization: Of the pseudo-inverse, above 0.
       basis_kernels: Number of kernels that the basis is fitted on, at least 1.
-      start: Starting weights: eq. 8 passed on, the paper's GLRA start, or all random.
+      start: Starting weights: eq. 8 passed on, eq. 8 denoised, the paper's, or all random.
       learning_rate: Largest learning rate, above 0, before layer_rates.
       schedule: Learning rate: halved every halve_every steps, polynomial of power 2, or cosine.
       halve_every: Steps between halvings, at least 1.
@@ -45,8 +45,8 @@ class TrainConfig:
     features: int = 128
     regularization: float = 0.01
     basis_kernels: int = 300
-    start: Literal["identity", "glra", "random"] = "identity"
-    learning_rate: float = 5e-4
+    start: Literal["identity", "shrinkage", "glra", "random"] = "identity"
+    learning_rate: float = 1e-3
     schedule: Literal["halving", "polynomial", "cosine"] = "cosine"
     halve_every: int = 5000
     warmup: int = 20
@@ -85,7 +85,7 @@ class TrainConfig:
         return self.patch + self.kernels.max_size - 1
 
 
-_SMOKE = TrainConfig()
+_SMOKE = TrainConfig(start="shrinkage")
 
 # The paper's section 4: text as printed.
 _PAPER = replace(
