@@ -27,6 +27,7 @@ from glra_jax.model import (
 )
 from glra_jax.network import DeconvNet
 from glra_jax.restoration import deconvolve, deconvolve_linear
+from glra_jax.restorer import Restorer, even_tile, prepare
 from glra_jax.starts import init_params
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __all__ = [
     "KernelFamilies",
     "Model",
     "ModelConfig",
+    "Restorer",
     "available_models",
     "blur",
     "correlate",
@@ -45,6 +47,7 @@ __all__ = [
     "deconvolve_linear",
     "degrade",
     "disk_kernel",
+    "even_tile",
     "fit_glra",
     "gaussian_kernel",
     "init_params",
@@ -52,6 +55,7 @@ __all__ = [
     "load_model",
     "motion_kernel",
     "normalize_kernel",
+    "prepare",
     "project",
     "pseudo_inverse",
     "psnr",

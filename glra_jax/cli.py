@@ -57,7 +57,7 @@ def deblur(options: Deblur) -> None:
     from glra_jax.kernels import normalize_kernel
     from glra_jax.model import load_model
     from glra_jax.photo_files import Photo, check_output, read_kernel, read_photo, write_photo
-    from glra_jax.restoration import deconvolve
+    from glra_jax.restorer import even_tile, prepare
     from glra_jax.validation import check_kernel
 
     photo = read_photo(options.photo)
@@ -75,14 +75,16 @@ def deblur(options: Deblur) -> None:
     print(f"{options.kernel}: {rows}×{columns}, divided by its sum {raw.sum():g}")
     started = time.perf_counter()
     top = np.iinfo(photo.colour.dtype).max
-    restored = deconvolve(
-        jnp.asarray(photo.colour, jnp.float32) / top,
-        kernel,
+    restorer = prepare(
         model,
-        boundary=options.boundary,
+        kernel,
+        tile=even_tile(*photo.colour.shape[:2]),
         regularization=options.regularization,
     )
-    pixels = np.rint(np.asarray(restored) * top).astype(photo.colour.dtype)
+    restored = restorer(
+        photo.colour.astype(np.float32) / top, boundary=options.boundary, progress=True
+    )
+    pixels = np.rint(restored * top).astype(photo.colour.dtype)
     write_photo(
         Photo(pixels, photo.alpha, photo.metadata), options.output, overwrite=options.overwrite
     )

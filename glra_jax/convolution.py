@@ -8,13 +8,21 @@ The direct way costs `h w C O` multiply-adds an output pixel, the spectral way (
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import validation
-from glra_jax.overlap_save import correlate_spectral, estimate_seconds, make_plan
+from glra_jax.overlap_save import (
+    Spectrum,
+    correlate_spectral,
+    correlate_spectrum,
+    transform_filters,
+)
+from glra_jax.tile_plan import estimate_seconds, make_plan
 
 METHODS = ("auto", "direct", "spectral")
 
@@ -26,8 +34,34 @@ _DIRECT_MULTIPLY_ADDS = 3.0e10
 _PLANES_MULTIPLY_ADDS = 1.5e10
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("spectrum",),
+    meta_fields=("images", "pads", "upright"),
+)
+@dataclass(frozen=True)
+class PreparedFilters:
+    """Filters transformed once for many images of one size; made by `prepare_filters`. A pytree.
+
+    Attributes:
+      spectrum: the transformed filters.
+      images: `(N, H, W)` before padding; static.
+      pads: `((top, bottom), (left, right))`; static.
+      upright: whether images are turned first; static.
+    """
+
+    spectrum: Spectrum
+    images: tuple[int, int, int]
+    pads: tuple[tuple[int, int], tuple[int, int]]
+    upright: bool
+
+
 def correlate(
-    x: jax.Array, filters: jax.Array, *, padding: Padding = "valid", method: str = "auto"
+    x: jax.Array,
+    filters: jax.Array | PreparedFilters,
+    *,
+    padding: Padding = "valid",
+    method: str = "auto",
 ) -> jax.Array:
     """Correlates every image with every filter and sums over input channels.
 
@@ -37,7 +71,8 @@ def correlate(
 
     Args:
       x: `(N, H, W, C)` float.
-      filters: `(h, w, C, O)` float.
+      filters: `(h, w, C, O)` float; or what `prepare_filters` made of them for images of this
+        size, `padding` and `method` being settled then.
       padding: `"valid"` for none; an int for both sides of both axes; or
         `((top, bottom), (left, right))`.
       method: `"direct"` sums products of pixels and weights, `"spectral"` goes through DFTs,
@@ -50,6 +85,8 @@ def correlate(
       ValueError: ranks or channels that do not fit, an unknown method, or a window larger than the
         padded image.
     """
+    if isinstance(filters, PreparedFilters):
+        return _correlate_prepared(x, filters)
     validation.check_choice(method, "method", METHODS)
     if x.ndim != 4 or filters.ndim != 4 or x.shape[3] != filters.shape[2]:
         raise ValueError(
@@ -76,6 +113,50 @@ def correlate(
     if window[1] == 1:  # one-dimensional tiles lie along the width: turn columns into rows
         return correlate_spectral(x.swapaxes(1, 2), filters.swapaxes(0, 1)).swapaxes(1, 2)
     return correlate_spectral(x, filters)
+
+
+def prepare_filters(
+    filters: jax.Array,
+    images: tuple[int, int, int],
+    *,
+    padding: Padding = "valid",
+    method: str = "auto",
+) -> PreparedFilters | None:
+    """Does what the correlation with many images of one size needs to do but once.
+
+    Args:
+      filters: `(h, w, C, O)` float.
+      images: `(N, H, W)`, their common shape before padding.
+      padding: see `correlate`.
+      method: see `correlate`.
+
+    Returns:
+      What `correlate` takes in place of the filters; None where the direct way is taken, which has
+      nothing to prepare.
+    """
+    validation.check_choice(method, "method", METHODS)
+    pads = _explicit_padding(padding)
+    batch, height, width = images[0], images[1] + sum(pads[0]), images[2] + sum(pads[1])
+    if method == "auto":
+        method = choose_method((batch, height, width), filters.shape, jax.default_backend())
+    if method == "direct" or filters.shape[:2] == (1, 1):
+        return None
+    upright = filters.shape[1] == 1
+    size = (width, height) if upright else (height, width)
+    filters = filters.swapaxes(0, 1) if upright else filters
+    plan = make_plan(batch, size, filters.shape)
+    return PreparedFilters(transform_filters(filters, plan), images, pads, upright)
+
+
+def _correlate_prepared(x: jax.Array, filters: PreparedFilters) -> jax.Array:
+    if x.shape[:3] != filters.images:
+        raise ValueError(
+            f"filters were prepared for images (N, H, W) = {filters.images}, got {x.shape}"
+        )
+    x = jnp.pad(x, ((0, 0), *filters.pads, (0, 0)))
+    if filters.upright:
+        return correlate_spectrum(x.swapaxes(1, 2), filters.spectrum).swapaxes(1, 2)
+    return correlate_spectrum(x, filters.spectrum)
 
 
 def _explicit_padding(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -11,7 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from glra_jax.convolution import Padding, correlate
+from glra_jax.convolution import Padding, PreparedFilters, correlate
+
+# Collection of variables that holds filters prepared for images of one size, where there are any.
+PREPARED = "prepared"
 
 Params = Mapping[str, Mapping[str, jax.Array]]
 
@@ -38,7 +41,9 @@ class Correlate(nn.Module):
             "kernel", nn.initializers.xavier_uniform(), (*self.window, x.shape[-1], self.features)
         )
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return correlate(x, kernel, padding=self.padding, method=self.method) + bias
+        prepared: PreparedFilters | None = self.get_variable(PREPARED, "kernel")
+        filters = kernel if prepared is None else prepared
+        return correlate(x, filters, padding=self.padding, method=self.method) + bias
 
 
 class ApplyCore(nn.Module):

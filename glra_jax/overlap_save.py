@@ -18,7 +18,8 @@ width of a two-dimensional tile: `fold_*` and `unfold_outputs` translate.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,132 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Rates of a CPU with two cores, for choosing between shapes; only their ratios matter.
-_MULTIPLY_ADDS = 6.0e10  # a second, in matrix products
-_FLOATS_MOVED = 2.5e9  # float32 values written or read a second
-_CHUNK_FLOATS = 1 << 20  # working set of one step of the loop over frequencies: 4 MiB
-
-
-class Plan(NamedTuple):
-    """How one correlation is cut up. Pairs are (vertical, horizontal); all in pixels.
-
-    Attributes:
-      window: of the filters; `(1, w)` makes tiles one-dimensional.
-      tile: size of the tiles and of their DFT.
-      counts: tiles along each axis.
-      chunk: first-stage frequencies that one step of the loop works on.
-    """
-
-    window: tuple[int, int]
-    tile: tuple[int, int]
-    counts: tuple[int, int]
-    chunk: int
-
-    @property
-    def step(self) -> tuple[int, int]:
-        """Outputs that one tile gives."""
-        return self.tile[0] - self.window[0] + 1, self.tile[1] - self.window[1] + 1
-
-    @property
-    def axes(self) -> tuple[int, int]:
-        """Lengths of the first and second stage's transforms."""
-        if self.window[0] > 1:
-            return self.tile[1], self.tile[0]
-        return self.tile[1] // _fold(self.tile[1]), _fold(self.tile[1])
-
-    @property
-    def filter_axes(self) -> tuple[int, int]:
-        """Extent of the filters along the two stages."""
-        if self.window[0] > 1:
-            return self.window[1], self.window[0]
-        return -(-self.window[1] // self.axes[1]), self.axes[1]
-
-    @property
-    def output_axes(self) -> tuple[int, int]:
-        """Extent of the outputs along the two stages."""
-        if self.window[0] > 1:
-            return self.step[1], self.step[0]
-        return -(-self.step[1] // self.axes[1]), self.axes[1]
-
-    @property
-    def frequencies(self) -> int:
-        """First-stage frequencies (half the spectrum), filled up to whole chunks."""
-        half = self.axes[0] // 2 + 1
-        return -(-half // self.chunk) * self.chunk
-
-
-def _fold(length: int) -> int:
-    """Length of the second stage of a one-dimensional transform: the divisor nearest the root."""
-    divisors = [n for n in range(1, length + 1) if length % n == 0]
-    return min(divisors, key=lambda n: (abs(math.log(n * n / length)), n))
-
-
-def _tile_sizes(length: int, window: int, multiple: int) -> Iterator[int]:
-    """Tile sizes worth trying along one axis: those that share the outputs out evenly."""
-    if window == 1 and multiple == 1:
-        yield 1
-        return
-    outputs = length - window + 1
-    sizes = set()
-    for count in range(1, outputs + 1):
-        size = -(-outputs // count) + window - 1
-        size = -(-size // multiple) * multiple
-        if size < 1.25 * window and count > 1:
-            break
-        if size <= 1024 or count == outputs:
-            sizes.add(size)
-    yield from sorted(sizes) or [-(-window // multiple) * multiple]
-
-
-def estimate_seconds(plan: Plan, batch: int, channels: tuple[int, int]) -> float:
-    """Estimated time of the forward pass: multiply-adds and values moved, at fixed rates."""
-    (t1, t2), (k1, k2), (s1, s2) = plan.axes, plan.filter_axes, plan.output_axes
-    c, o = channels
-    f = t1 // 2 + 1
-    n = batch * plan.counts[0] * plan.counts[1]
-    if plan.window[0] == 1:
-        n = batch * plan.counts[0] * plan.counts[1]
-    tiles = (2 * f * t1 * t2 + 6 * f * t2 * t2) * n * c
-    filters = (2 * f * k1 * k2 + 6 * f * t2 * k2) * c * o
-    outputs = (6 * f * t2 * s2 + 2 * f * s1 * s2) * n * o
-    products = 3 * f * t2 * n * c * o
-    moved = (t1 * t2 + 10 * f * t2) * n * c + (4 * f * k2 + 6 * f * t2) * c * o
-    moved += (6 * f * t2 + 4 * f * s2 + s1 * s2) * n * o
-    return (tiles + filters + outputs + products) / _MULTIPLY_ADDS + moved / _FLOATS_MOVED
-
-
-def make_plan(batch: int, size: tuple[int, ...], filters: tuple[int, ...]) -> Plan:
-    """The plan with the lowest estimate.
-
-    Args:
-      batch: number of images.
-      size: `(H, W)`, padding included.
-      filters: `(h, w, C, O)`, `w` above 1.
-
-    Returns:
-      The plan.
-    """
-    window, channels = (filters[0], filters[1]), (filters[2], filters[3])
-    one_dimensional = window[0] == 1
-    heights = [1] if one_dimensional else _tile_sizes(size[0], window[0], 2)
-    widths = list(_tile_sizes(size[1], window[1], 16 if one_dimensional else 2))
-    plans = [_with_tile(batch, size, window, channels, (th, tw)) for th in heights for tw in widths]
-    return min(plans, key=lambda plan: estimate_seconds(plan, batch, channels))
-
-
-def _with_tile(
-    batch: int,
-    size: tuple[int, ...],
-    window: tuple[int, int],
-    channels: tuple[int, int],
-    tile: tuple[int, int],
-) -> Plan:
-    counts = [-(-(n - k + 1) // (t - k + 1)) for n, k, t in zip(size, window, tile, strict=True)]
-    plan = Plan(window, tile, (counts[0], counts[1]), 1)
-    n, (c, o) = batch * counts[0] * counts[1], channels
-    floats = 3 * plan.axes[1] * (n * c + c * o + n * o)
-    return plan._replace(chunk=int(np.clip(_CHUNK_FLOATS // floats, 1, plan.axes[0] // 2 + 1)))
-
+from glra_jax.tile_plan import Plan, make_plan
 
 # --- constant matrices ------------------------------------------------------------------------
 
@@ -329,6 +205,65 @@ def _loop(step: Callable, *operands: jax.Array) -> Any:
     return jax.lax.scan(lambda _, xs: (None, step(*xs)), None, operands)[1]
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=("values",), meta_fields=("plan", "shape"))
+@dataclass(frozen=True)
+class Spectrum:
+    """Filters transformed for one plan, for images that all have the size of that plan. A pytree.
+
+    Attributes:
+      values: `(loops, chunk, 3 t2, C O)` float32.
+      plan: static.
+      shape: of the filters, `(h, w, C, O)`; static.
+    """
+
+    values: jax.Array
+    plan: Plan
+    shape: tuple[int, int, int, int]
+
+
+def transform_filters(filters: jax.Array, plan: Plan) -> Spectrum:
+    """Transforms filters once, for many images (`correlate_spectrum`)."""
+    mats = _matrices(plan)
+    weights = _first_stage(mats.filter_rows, fold_filters(filters, plan), plan)
+    values = _loop(_second_stage, _by_chunks(mats.filter_columns, plan), weights)
+    height, width, c, o = filters.shape
+    return Spectrum(values, plan, (height, width, c, o))
+
+
+def correlate_spectrum(x: jax.Array, spectrum: Spectrum) -> jax.Array:
+    """Valid correlation of `(N, H, W, C)` with transformed filters."""
+
+    def transformed(weight: jax.Array) -> jax.Array:
+        return weight
+
+    return _correlate(x, spectrum.plan, spectrum.shape, transformed, spectrum.values)
+
+
+def _correlate(
+    x: jax.Array,
+    plan: Plan,
+    shape: tuple[int, ...],
+    transform: Callable[..., jax.Array],
+    *weights: jax.Array,
+) -> jax.Array:
+    """The forward pass; `transform` makes spectra of what the loop slices from `weights`."""
+    mats = _matrices(plan)
+    c, o = shape[2:]
+    grid = (x.shape[0], *plan.counts)
+    tiles = _first_stage(mats.tile_rows, fold_tiles(x, plan), plan)
+    columns = [_by_chunks(m, plan) for m in (mats.tile_columns, mats.output_columns)]
+
+    def step(tile: jax.Array, into: jax.Array, back: jax.Array, *weights: jax.Array) -> jax.Array:
+        tile = _as_matrices(_second_stage(into, tile), c)
+        weight = _as_matrices(transform(*weights), o)
+        return _second_stage(back, _as_vectors(_matmul(tile, weight)))
+
+    out = _loop(step, tiles, *columns, *weights)
+    out = _undo_first_stage(mats.output_rows, out, plan.output_axes[1])
+    out = unfold_outputs(out.reshape(*plan.output_axes, *grid, o), plan)
+    return out[:, : x.shape[1] - plan.window[0] + 1, : x.shape[2] - plan.window[1] + 1]
+
+
 @jax.custom_vjp
 def correlate_spectral(x: jax.Array, filters: jax.Array) -> jax.Array:
     """Valid correlation of `(N, H, W, C)` with `(h, w, C, O)`, `w > 1`; float32.
@@ -337,27 +272,9 @@ def correlate_spectral(x: jax.Array, filters: jax.Array) -> jax.Array:
     """
     plan = make_plan(x.shape[0], x.shape[1:3], filters.shape)
     mats = _matrices(plan)
-    c, o = filters.shape[2:]
-    tiles = _first_stage(mats.tile_rows, fold_tiles(x, plan), plan)
     weights = _first_stage(mats.filter_rows, fold_filters(filters, plan), plan)
-    columns = [
-        _by_chunks(m, plan) for m in (mats.tile_columns, mats.filter_columns, mats.output_columns)
-    ]
-
-    def step(tile: jax.Array, weight: jax.Array, *columns: jax.Array) -> jax.Array:
-        tile = _as_matrices(_second_stage(columns[0], tile), c)
-        weight = _as_matrices(_second_stage(columns[1], weight), o)
-        return _second_stage(columns[2], _as_vectors(_matmul(tile, weight)))
-
-    out = _undo_first_stage(
-        mats.output_rows, _loop(step, tiles, weights, *columns), plan.output_axes[1]
-    )
-    out = unfold_outputs(out.reshape(*plan.output_axes, *_tile_grid(x, plan), o), plan)
-    return out[:, : x.shape[1] - plan.window[0] + 1, : x.shape[2] - plan.window[1] + 1]
-
-
-def _tile_grid(x: jax.Array, plan: Plan) -> tuple[int, int, int]:
-    return (x.shape[0], *plan.counts)
+    columns = _by_chunks(mats.filter_columns, plan)
+    return _correlate(x, plan, filters.shape, _second_stage, columns, weights)
 
 
 def _forward(x: jax.Array, filters: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -375,7 +292,7 @@ def _backward(
     plan = make_plan(x.shape[0], x.shape[1:3], filters.shape)
     mats = _matrices(plan)
     c, o = filters.shape[2:]
-    grid = _tile_grid(x, plan)
+    grid = (x.shape[0], *plan.counts)
     n = math.prod(grid)
 
     def unfold(out: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from glra_jax.model import Model
 from glra_jax.network import restore
 
 # Layers 4 and 6 pad their maps with zeros; an image continued so much further does not see them.
-_REFINEMENT_REACH = 10
+REFINEMENT_REACH = 10
 
 
 def deconvolve(
@@ -119,12 +119,12 @@ def _deconvolve(
     batch, height, width, channels = x.shape
     if boundary != "valid":
         # The support and the reach of layers 4 and 6 make one large kernel.
-        wide = model.config.support + 2 * _REFINEMENT_REACH
+        wide = model.config.support + 2 * REFINEMENT_REACH
         x = pad_for_kernel(x, (wide, wide), boundary)
     x = x.transpose(0, 3, 1, 2).reshape(batch * channels, *x.shape[1:3], 1)
     x = restore(model.network(method=method), model.params, x, core)
     if boundary != "valid":
-        reach = _REFINEMENT_REACH
+        reach = REFINEMENT_REACH
         x = x[:, reach : reach + height, reach : reach + width]
     x = x.reshape(batch, channels, *x.shape[1:3]).transpose(0, 2, 3, 1)
     return unbatched(x, y.ndim).astype(y.dtype)
