@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.benchmarks.timing import Comparison
 from experiments.held_out import METHODS, Example
 
 
@@ -46,4 +47,18 @@ def save_curve(steps: list[int], losses: list[float], path: Path) -> None:
     axis.set_xlabel("step")
     axis.set_ylabel("loss, ½‖·‖² an example")
     axis.legend()
+    figure.savefig(path, dpi=110)
+
+
+def save_ratios(comparisons: list[Comparison], path: Path) -> None:
+    """Writes how many times longer than this library each other way takes, as bars."""
+    bars = [(f"{c.name}: {way}", *c.ratio(way)) for c in comparisons for way in list(c.seconds)[1:]]
+    if not bars:
+        return
+    figure, axes = _new_figure(1, 1, 8.0, 0.6 + 0.4 * len(bars))
+    names, middle, low, high = zip(*bars[::-1], strict=True)
+    spread = [np.subtract(middle, low), np.subtract(high, middle)]
+    axes[0, 0].barh(names, middle, xerr=spread)
+    axes[0, 0].axvline(1.0, color="black", linewidth=0.8)
+    axes[0, 0].set_xlabel("times as long as glra_jax; bars: range over rounds")
     figure.savefig(path, dpi=110)

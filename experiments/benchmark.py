@@ -1,0 +1,155 @@
+"""Times this library against direct convolution, PyTorch and NumPy, side by side."""
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import tyro
+
+from experiments.benchmarks.layers import compare_layers
+from experiments.benchmarks.lowrank import compare_glra
+from experiments.benchmarks.memory import measure
+from experiments.benchmarks.network import (
+    FORWARD_MULTIPLY_ADDS,
+    compare_photograph,
+    compare_steps,
+    example_model,
+    jax_step,
+    library_forward,
+)
+from experiments.benchmarks.timing import Comparison, compare, format_table
+from experiments.pictures import save_ratios
+
+Section = Literal["step", "photograph", "layers", "glra", "memory", "pixels", "accelerator"]
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """Runs every way of doing the same thing side by side and prints ratios.
+
+    Attributes:
+      output: Folder for benchmark.json, benchmark.md and benchmark.png.
+      sections: What to measure; "accelerator" needs a GPU or TPU.
+      rounds: How often each way runs, at least 1.
+      megapixels: Sizes of the photographs of the section "pixels".
+      torch_compile: Whether to time torch.compile too; it needs a C++ compiler.
+      overwrite: Allow the results in the folder to be replaced.
+    """
+
+    output: Path = Path("runs/benchmark")
+    sections: tuple[Section, ...] = ("step", "photograph", "layers", "glra", "memory", "pixels")
+    rounds: int = 5
+    megapixels: tuple[float, ...] = (0.25, 1.0, 4.0, 12.0)
+    torch_compile: bool = False
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the program."""
+    options = tyro.cli(BenchmarkOptions, args=arguments, prog="python -m experiments.benchmark")
+    report = options.output / "benchmark.json"
+    if report.exists() and not options.overwrite:
+        raise SystemExit(f"error: {report} exists; choose another --output or allow --overwrite")
+    options.output.mkdir(parents=True, exist_ok=True)
+    machine = describe_machine()
+    print(", ".join(f"{key}: {value}" for key, value in machine.items()))
+    comparisons, tables = run(options)
+    text = "\n\n".join([format_table(comparisons), *tables])
+    print("\n" + text)
+    results = {"machine": machine, "comparisons": [asdict(c) for c in comparisons],
+               "tables": tables}  # fmt: skip
+    report.write_text(json.dumps(results, indent=2) + "\n")
+    (options.output / "benchmark.md").write_text(f"{machine}\n\n{text}\n")
+    save_ratios(comparisons, options.output / "benchmark.png")
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the figures belong to."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [ln.split(":")[1] for ln in cpuinfo.read_text().splitlines() if "model name" in ln]
+        model = names[0].strip() if names else model
+    device = jax.devices()[0]
+    return {
+        "processor": model,
+        "cores": os.cpu_count() or 0,
+        "device": device.device_kind,
+        "backend": device.platform,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def run(options: BenchmarkOptions) -> tuple[list[Comparison], list[str]]:
+    """Runs the sections asked for; comparisons and further tables."""
+    comparisons: list[Comparison] = []
+    tables: list[str] = []
+    rounds = options.rounds
+    for section in options.sections:
+        print(f"measuring: {section}", flush=True)
+        if section == "step":
+            comparisons.append(compare_steps(rounds=rounds, torch_compile=options.torch_compile))
+        elif section == "photograph":
+            comparisons.append(compare_photograph(rounds=rounds))
+        elif section == "layers":
+            comparisons += compare_layers(rounds=rounds)
+        elif section == "glra":
+            comparisons.append(compare_glra(rounds=min(rounds, 3)))
+        elif section == "memory":
+            tables.append(memory_table())
+        elif section == "pixels":
+            tables.append(pixels_table(options.megapixels))
+        else:
+            comparisons += accelerator(rounds)
+    return comparisons, tables
+
+
+def memory_table() -> str:
+    """Peak memory of a training step by way of computing."""
+    lines = ["| training step | peak above imports, MiB |", "| --- | --- |"]
+    for way in ("auto", "direct", "lax"):
+        lines.append(f"| {way} | {measure('step', way)['mib']:.0f} |")
+    return "\n".join(lines)
+
+
+def pixels_table(megapixels: tuple[float, ...]) -> str:
+    """Time and peak memory of restoring RGB photographs of growing size."""
+    lines = ["| megapixels, RGB | s | s a megapixel | peak above imports, MiB |",
+             "| --- | --- | --- | --- |"]  # fmt: skip
+    for size in megapixels:
+        found = measure("restore", str(size))
+        lines.append(
+            f"| {size:g} | {found['seconds']:.1f} | {found['seconds'] / size:.2f} "
+            f"| {found['mib']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def accelerator(rounds: int) -> list[Comparison]:
+    """Training steps of a batch of 16 on a GPU or TPU: ways of computing and precisions."""
+    batch = 16
+    model = example_model()
+    ways: dict[str, Any] = {}
+    for precision in ("float32", "tensorfloat32"):
+        for method in ("direct", "spectral"):
+            with jax.default_matmul_precision(precision):
+                run_step = jax_step(model, library_forward(model, method), batch)
+                run_step()  # traced and compiled under this precision
+            ways[f"{method}, {precision}"] = run_step
+    comparison = compare(f"training step, batch {batch}", ways, rounds=rounds)
+    work = 6 * FORWARD_MULTIPLY_ADDS * batch
+    for way in ways:
+        rate = 1.0 / comparison.median(way)
+        comparison.notes[f"{way}: steps/s, direct TFLOP/s"] = (
+            f"{rate:.1f}, {work * rate / 1e12:.1f}"
+        )
+    return [comparison]
+
+
+if __name__ == "__main__":
+    main()

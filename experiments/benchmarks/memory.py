@@ -1,0 +1,73 @@
+"""Peak memory above the imports' baseline, each task in a process of its own.
+
+`python -m experiments.benchmarks.memory TASK [VALUE]` runs one task and prints JSON.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+
+import glra_jax as gx
+from experiments.benchmarks.network import (
+    example_model,
+    jax_step,
+    lax_forward,
+    library_forward,
+)
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+
+
+def _restore(megapixels: float) -> float:
+    """Restores one RGB photograph with sides as 3 to 4, and tells the seconds."""
+    height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
+    width = round(height * 4 / 3)
+    kernel = gx.gaussian_kernel(sigma=2.5, size=23)
+    restorer = gx.prepare(example_model(), kernel, tile=gx.even_tile(height, width))
+    y = np.random.default_rng(0).random((height, width, 3), np.float32)
+    restorer(y[:8, :8])  # compiles
+    started = time.perf_counter()
+    restorer(y, progress=True)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Runs one task in this process."""
+    task, value = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
+    jax.block_until_ready(jax.numpy.zeros(1))
+    baseline, seconds = _peak_mib(), 0.0
+    if task == "restore":
+        seconds = _restore(float(value))
+    else:
+        model = example_model()
+        lax = value == "lax"
+        step = jax_step(model, lax_forward if lax else library_forward(model, value))
+        for _ in range(3):
+            step()
+    json.dump({"mib": _peak_mib() - baseline, "seconds": seconds}, sys.stdout)
+
+
+def measure(task: str, value: str) -> dict[str, float]:
+    """Runs a task in a new process.
+
+    Args:
+      task: "step" or "restore".
+      value: way of computing, or megapixels.
+
+    Returns:
+      `mib`, peak memory above the baseline; `seconds`, of a restoration without compiling.
+    """
+    command = [sys.executable, "-m", "experiments.benchmarks.memory", task, value]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    main()
