@@ -23,6 +23,7 @@ class TrainOptions:
       preset: Defaults of all options below: a quick look, the paper's text, or its solver file.
       workdir: Folder for all that the run writes; runs/PRESET if not given.
       images: Folder of photographs to train on; those embedded in scikit-image if not given.
+      cache: Folder that keeps fitted bases; the user's cache folder if not given.
       checkpoint_every: Steps between checkpoints, at least 1.
       log_every: Steps between rows of metrics, at least 1.
       config: What the result depends on.
@@ -31,6 +32,7 @@ class TrainOptions:
     preset: Literal["smoke", "paper", "release"] = "smoke"
     workdir: Path | None = None
     images: Path | None = None
+    cache: Path | None = None
     checkpoint_every: int = 50
     log_every: int = 10
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from experiments.held_out import restore_held_out, score_table
 from experiments.pictures import save_curve, save_sheet
 from experiments.run_options import TrainOptions, describe_run, parse
+from glra_jax.basis_cache import cached_training_basis, default_cache_folder
 from glra_jax.checkpoints import CheckpointError, Checkpoints, Saved
 from glra_jax.datasets import Planes, embedded_photographs, pack_planes, read_folder
 from glra_jax.lowrank import Basis
@@ -26,8 +27,8 @@ from glra_jax.training import (
     data_mesh,
     make_train_step,
     replicated,
-    training_basis,
 )
+from glra_jax.training_config import TrainConfig
 
 _COLUMNS = ("step", "loss", "psnr", "learning_rate", "seconds")
 
@@ -50,8 +51,10 @@ def train(options: TrainOptions) -> None:
     print(f"{len(mesh.devices.flat)} of {jax.device_count()} {jax.default_backend()} device(s)")
 
     with Checkpoints(folder / "checkpoints", description=description) as checkpoints:
-        (folder / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+        if checkpoints.latest_step() is None:
+            check_unused(folder, config)
         state, basis = start_or_resume(options, checkpoints, mesh)
+        (folder / "config.json").write_text(config_text(config))
         planes = jax.device_put(planes, replicated(mesh))
         log = MetricsLog(folder / "metrics.csv", first_step=int(state.step))
         train_step = make_train_step(config, mesh)
@@ -63,16 +66,38 @@ def train(options: TrainOptions) -> None:
             state, metrics = train_step(state, planes, basis)
             pending.append(metrics)
             bar.update()
-            last = step == config.steps
-            if step % options.log_every == 0 or last or step == first + 1:
+            saves = step % options.checkpoint_every == 0 or step == config.steps
+            if step % options.log_every == 0 or saves or step == first + 1:
                 row = log.write(step, pending)
                 bar.set_postfix(loss=f"{row['loss']:.2f}", psnr=f"{row['psnr']:.2f} dB")
                 pending = []
-            if step % options.checkpoint_every == 0 or last:
+            if saves:
                 checkpoints.save(Saved(state, basis))
         bar.close()
         log.close()
     report(options, state, basis)
+
+
+def config_text(config: TrainConfig) -> str:
+    """What `config.json` holds."""
+    return json.dumps(asdict(config), indent=2) + "\n"
+
+
+def check_unused(folder: Path, config: TrainConfig) -> None:
+    """Raises if a work directory without a checkpoint holds files that the run would replace.
+
+    Left alone are those of the same run, killed before its first checkpoint.
+    """
+    names = ["model.safetensors", "scores.md", "restored.png", "curve.png"]
+    written = folder / "config.json"
+    if not written.exists() or written.read_text() != config_text(config):
+        names += ["config.json", "metrics.csv"]
+    found = [name for name in names if (folder / name).exists()]
+    if found:
+        raise CheckpointError(
+            f"{folder} holds {', '.join(found)} but no checkpoint of this run; remove it "
+            f"or choose another work directory"
+        )
 
 
 def load_planes(options: TrainOptions) -> Planes:
@@ -91,7 +116,7 @@ def start_or_resume(
     config = options.config
     if checkpoints.latest_step() is None:
         print(f"fitting the basis on {config.basis_kernels} pseudo-inverse kernels")
-        basis = training_basis(config)
+        basis = cached_training_basis(config, options.cache or default_cache_folder())
         return jax.device_put((create_state(config, basis), basis), replicated(mesh))
 
     left, right = (jnp.zeros((config.support, config.rank)) for _ in range(2))

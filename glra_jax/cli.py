@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-DEFAULT_MODEL = "glra"
+DEFAULT_MODEL = "glra-start"
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def deblur(options: Deblur) -> None:
     photo = read_photo(options.photo)
     check_output(photo, options.output, overwrite=options.overwrite)
     raw = read_kernel(options.kernel)
+    model = load_model(options.model)
     try:
         kernel = normalize_kernel(jnp.asarray(raw, jnp.float32))
-        model = load_model(options.model)
         check_kernel(kernel, support=model.config.support)
     except ValueError as error:
         raise ValueError(f"{options.kernel}: {error}") from error
