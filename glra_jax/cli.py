@@ -26,8 +26,8 @@ class Deblur:
       overwrite: Allow the output file to be replaced.
     """
 
-    photo: tyro.conf.Positional[Path]
-    kernel: tyro.conf.Positional[Path]
+    photo: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PHOTO")]
+    kernel: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="KERNEL")]
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     model: str = DEFAULT_MODEL
     boundary: Literal["reflect", "edge", "wrap"] = "reflect"

@@ -37,16 +37,28 @@ class Basis(NamedTuple):
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
+def _times_right(kernels: jax.Array, right: jax.Array) -> jax.Array:
+    """`K_p R` as one large product, which CPUs do several times faster than many small ones."""
+    n, rows, columns = kernels.shape
+    return _matmul(kernels.reshape(n * rows, columns), right).reshape(n, rows, -1)
+
+
+def _left_times(left: jax.Array, kernels: jax.Array) -> jax.Array:
+    """`Lᵀ K_p` as a plain batched product."""
+    transposed = jnp.broadcast_to(left.T, (kernels.shape[0], *left.T.shape))
+    return _matmul(transposed, kernels)
+
+
 def _row_gram(kernels: jax.Array, right: jax.Array | None) -> jax.Array:
     """Sum over p of `K_p R Rᵀ K_pᵀ`; `R Rᵀ` left out if None."""
-    rows = kernels if right is None else _matmul(kernels, right)
+    rows = kernels if right is None else _times_right(kernels, right)
     rows = jnp.swapaxes(rows, 0, 1).reshape(kernels.shape[1], -1)
     return _matmul(rows, rows.T)
 
 
 def _column_gram(kernels: jax.Array, left: jax.Array) -> jax.Array:
     """Sum over p of `K_pᵀ L Lᵀ K_p`."""
-    columns = _matmul(left.T, kernels).reshape(-1, kernels.shape[2])
+    columns = _left_times(left, kernels).reshape(-1, kernels.shape[2])
     return _matmul(columns.T, columns)
 
 
@@ -57,7 +69,9 @@ def _leading(gram: jax.Array, rank: int) -> jax.Array:
 
 
 def _squared_residual(kernels: jax.Array, basis: Basis) -> jax.Array:
-    return jnp.sum((kernels - reconstruct(basis, project(basis, kernels))) ** 2)
+    cores = _left_times(basis.left, _times_right(kernels, basis.right))
+    approximations = _times_right(_left_times(basis.left.T, cores), basis.right.T)
+    return jnp.sum((kernels - approximations) ** 2)
 
 
 @partial(jax.jit, static_argnames=("rank", "num_iters"))

@@ -5,6 +5,7 @@ through pypng and tifffile.
 """
 
 import io
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,26 @@ from PIL.TiffImagePlugin import TiffImageFile
 from glra_jax.model import write_atomically
 
 _GREY_MODES = {"1": "L", "L": "L", "LA": "LA", "I;16": "I;16", "I;16B": "I;16"}
-_COLOUR_MODES = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGBA", "RGBX": "RGB"}
+_COLOUR_MODES = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "RGBX": "RGB"}
+_WITH_TRANSPARENCY = {"L": "LA", "RGB": "RGBA", "P": "RGBA"}  # one colour that stands for none
+
+# Formats that hold a photograph as it is: no palette, no pages, no fixed sizes.
+_WRITABLE = {
+    ".bmp": "BMP",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+_QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95, "exact": True}}
+_HOLD_ALPHA = ("PNG", "TIFF", "WEBP")
+_HOLD_16_BITS = ("PNG", "TIFF")
+
+_BITS_PER_SAMPLE, _ORIENTATION, _PROFILE = 258, 274, 34675  # TIFF and EXIF tags
+_EXIF_HEADER = b"Exif\x00\x00"
 
 
 @dataclass(frozen=True)
@@ -26,7 +46,8 @@ class Photo:
     Attributes:
       colour: uint8 or uint16, `(H, W)` or `(H, W, 3)`.
       alpha: `(H, W)` of the same dtype, or None.
-      metadata: EXIF and colour profile, handed on to the written file where its format has them.
+      metadata: EXIF and colour profile, handed on to the written file. TIFF takes the orientation
+        and the profile alone, BMP and PPM nothing.
     """
 
     colour: np.ndarray
@@ -43,24 +64,20 @@ def read_photo(path: Path) -> Photo:
     """
     try:
         with Image.open(path) as image:
-            kind, mode = image.format, image.mode
-            names: tuple[str, ...] = ("exif", "icc_profile")
-            metadata = {name: image.info[name] for name in names if name in image.info}
-            if kind == "PNG" and mode in ("LA", "RGB", "RGBA") and _png_depth(path) == 16:
+            metadata = _metadata(image)
+            if image.format == "PNG" and _png_depth(path) == 16:
                 return _split(_read_png16(path), metadata)
             if isinstance(image, TiffImageFile) and _tiff_depth(image) > 8:
                 return _read_tiff(path)
-            if mode == "P" and "transparency" not in image.info:
-                pixels = np.asarray(image.convert("RGB"))
-            elif mode in _GREY_MODES:
-                pixels = np.asarray(image.convert(_GREY_MODES[mode]))
-            elif mode in _COLOUR_MODES:
-                pixels = np.asarray(image.convert(_COLOUR_MODES[mode]))
-            else:
+            modes = _GREY_MODES | _COLOUR_MODES
+            if "transparency" in image.info:
+                modes |= _WITH_TRANSPARENCY
+            if image.mode not in modes:
                 raise ValueError(
-                    f"{path} has {mode} pixels; convert it to grey or RGB of 8 or 16 bits first"
+                    f"{path} has {image.mode} pixels; convert it to grey or RGB of 8 or 16 bits "
+                    f"first"
                 )
-            return _split(pixels, metadata)
+            return _split(np.asarray(image.convert(modes[image.mode])), metadata)
     except FileNotFoundError:
         raise
     except UnidentifiedImageError as error:
@@ -83,15 +100,14 @@ def write_photo(photo: Photo, path: Path, *, overwrite: bool = False) -> None:
     if photo.alpha is not None:
         layers.append(photo.alpha[..., None])
     pixels = np.concatenate(layers, axis=2)
-    suffix, buffer = path.suffix.lower(), io.BytesIO()
-    if suffix in (".tif", ".tiff"):
+    name, buffer = _format(path), io.BytesIO()
+    if name == "TIFF":
         _write_tiff(pixels, photo, buffer)
     elif pixels.dtype == np.uint16:
-        _write_png16(pixels, buffer)
+        _write_png16(pixels, photo.metadata, buffer)
     else:
         image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-        options = {"quality": 95, "subsampling": 0} if suffix in (".jpg", ".jpeg") else {}
-        image.save(buffer, format=_pillow_format(path), **options, **photo.metadata)
+        image.save(buffer, format=name, **_QUALITY.get(name, {}), **photo.metadata)
     write_atomically(path, buffer.getvalue(), overwrite=overwrite)
 
 
@@ -101,12 +117,15 @@ def check_output(photo: Photo, path: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"{path} exists; choose another name, or allow it with --overwrite")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first")
-    suffix = path.suffix.lower()
-    name = _pillow_format(path)
-    if photo.colour.dtype == np.uint16 and suffix not in (".png", ".tif", ".tiff"):
-        raise ValueError(f"{name} cannot hold 16 bits a channel; write {path.with_suffix('.png')}")
-    if photo.alpha is not None and suffix not in (".png", ".tif", ".tiff", ".webp"):
-        raise ValueError(f"{name} cannot hold an alpha channel; write {path.with_suffix('.png')}")
+    name = _format(path)
+    if photo.colour.dtype == np.uint16 and name not in _HOLD_16_BITS:
+        raise ValueError(
+            f"{path}: {name} cannot hold 16 bits a channel; write {path.with_suffix('.png')}"
+        )
+    if photo.alpha is not None and name not in _HOLD_ALPHA:
+        raise ValueError(
+            f"{path}: {name} cannot hold an alpha channel; write {path.with_suffix('.png')}"
+        )
 
 
 def read_kernel(path: Path) -> np.ndarray:
@@ -134,20 +153,33 @@ def read_kernel(path: Path) -> np.ndarray:
     return kernel.astype(np.float64)
 
 
-def _pillow_format(path: Path) -> str:
-    name = Image.registered_extensions().get(path.suffix.lower())
-    if name is None or name not in Image.SAVE:
-        raise ValueError(f"{path} has no suffix of an image format that can be written, like .png")
+def _format(path: Path) -> str:
+    name = _WRITABLE.get(path.suffix.lower())
+    if name is None:
+        raise ValueError(f"{path} must end in one of {', '.join(_WRITABLE)} to be written")
     return name
+
+
+def _metadata(image: Image.Image) -> dict[str, Any]:
+    """EXIF, with the header that JPEG wants and WebP lacks, and the colour profile."""
+    found = {name: image.info[name] for name in ("exif", "icc_profile") if image.info.get(name)}
+    if "exif" in found:
+        found["exif"] = _EXIF_HEADER + found["exif"].removeprefix(_EXIF_HEADER)
+    return found
 
 
 def _split(pixels: np.ndarray, metadata: dict[str, Any]) -> Photo:
     """Separates colour from alpha; 16-bit values to the machine's byte order."""
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        colour = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
-        return Photo(colour, pixels[..., -1], metadata)
-    return Photo(pixels, None, metadata)
+    if pixels.ndim == 2:
+        return Photo(pixels, None, metadata)
+    channels = pixels.shape[2]
+    colour = pixels[..., 0] if channels < 3 else pixels[..., :3]
+    return Photo(colour, pixels[..., -1] if channels in (2, 4) else None, metadata)
+
+
+def _tiff_depth(image: TiffImageFile) -> int:
+    return max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,)))
 
 
 def _png_depth(path: Path) -> int:
@@ -155,58 +187,83 @@ def _png_depth(path: Path) -> int:
         return file.read(25)[24]  # in the header that every PNG file begins with
 
 
-def _tiff_depth(image: TiffImageFile) -> int:
-    bits = image.tag_v2.get(258, 1)  # BitsPerSample: one value, or one for each channel
-    return max(np.atleast_1d(bits))
-
-
 def _read_png16(path: Path) -> np.ndarray:
     import png
 
-    width, height, rows, info = png.Reader(filename=str(path)).read()
     try:
+        width, height, rows, info = png.Reader(bytes=path.read_bytes()).read()
         values = np.vstack([np.asarray(row, np.uint16) for row in rows])
-    except (png.Error, ValueError) as error:
+    except (png.Error, ValueError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read, it may be truncated: {error}") from error
     return values.reshape(height, width, info["planes"])
 
 
-def _write_png16(pixels: np.ndarray, buffer: io.BytesIO) -> None:
+def _write_png16(pixels: np.ndarray, metadata: dict[str, Any], buffer: io.BytesIO) -> None:
     import png
 
     height, width, planes = pixels.shape
     writer = png.Writer(
         width, height, greyscale=planes < 3, alpha=planes in (2, 4), bitdepth=16, compression=6
     )
-    writer.write(buffer, pixels.reshape(height, width * planes))
+    plain = io.BytesIO()
+    writer.write(plain, pixels.reshape(height, width * planes))
+    header, *rest = png.Reader(bytes=plain.getvalue()).chunks()
+    extra = []
+    if "icc_profile" in metadata:
+        profile = b"ICC profile\x00\x00" + zlib.compress(metadata["icc_profile"])
+        extra.append((b"iCCP", profile))
+    if "exif" in metadata:
+        extra.append((b"eXIf", metadata["exif"].removeprefix(_EXIF_HEADER)))
+    png.write_chunks(buffer, [header, *extra, *rest])
 
 
 def _read_tiff(path: Path) -> Photo:
     import tifffile
 
     try:
-        pixels = tifffile.imread(path)
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            pixels = page.asarray()
+            separate = pixels.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+            kind = tifffile.PHOTOMETRIC(page.photometric).name
+            orientation = page.tags.valueof(_ORIENTATION, 1)
+            profile = page.tags.valueof(_PROFILE)
     except Exception as error:  # tifffile raises many kinds
         raise ValueError(f"{path} cannot be read as TIFF: {error}") from error
+    if separate:
+        pixels = np.moveaxis(pixels, 0, 2)
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3):
         raise ValueError(
             f"{path} holds {pixels.dtype}{pixels.shape}; convert it to 8 or 16 bits, grey or RGB"
         )
-    if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4):
-        raise ValueError(f"{path} has {pixels.shape[2]} channels; convert it to grey or RGB")
-    return _split(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels, {})
+    if kind not in ("MINISBLACK", "RGB") or (pixels.ndim == 3 and pixels.shape[2] > 4):
+        raise ValueError(
+            f"{path} has {kind} pixels of shape {pixels.shape}; convert it to grey or RGB"
+        )
+    return _split(_upright(pixels, orientation), {"icc_profile": profile} if profile else {})
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns a picture as its TIFF orientation says, as Pillow does with those that it reads."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
 
 
 def _write_tiff(pixels: np.ndarray, photo: Photo, buffer: io.BytesIO) -> None:
     import tifffile
 
-    colour = photo.colour.ndim == 3
+    exif = Image.Exif()
+    exif.load(photo.metadata.get("exif", b""))
     tifffile.imwrite(
         buffer,
         pixels[..., 0] if pixels.shape[2] == 1 else pixels,
-        photometric="rgb" if colour else "minisblack",
+        photometric="rgb" if photo.colour.ndim == 3 else "minisblack",
         extrasamples=["unassalpha"] if photo.alpha is not None else [],
         planarconfig="contig" if pixels.shape[2] > 1 else None,
         iccprofile=photo.metadata.get("icc_profile"),
+        extratags=[(_ORIENTATION, "H", 1, exif.get(_ORIENTATION, 1), True)],
         metadata=None,
     )

@@ -1,0 +1,300 @@
+"""Compares the library with PyTorch, step by step: `python -m experiments.compare_torch --help`.
+
+Both sides start from the same weights and see the same batches, made from real photographs, on the
+CPU, in float32 and in float64. Compared are the outputs, the gradients of all weights, and the
+weights after each of some Adam steps, with both conventions of weight decay: added to the gradient
+(`torch.optim.Adam`; Caffe) and decoupled from it (`torch.optim.AdamW`; `optax.adamw`).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import jax
+import numpy as np
+import safetensors
+import tyro
+from tqdm import tqdm
+
+from experiments.comparison_report import Row, write_report
+from experiments.torch_sides import OPTIMIZERS, JaxSide, TorchSide, Weights
+from glra_jax.batches import Batch
+from glra_jax.caffe import load_caffemodel, read_basis
+from glra_jax.datasets import embedded_photographs, pack_planes
+from glra_jax.interop import load_torch_model
+from glra_jax.kernel_families import sample_kernel
+from glra_jax.lowrank import Basis, deconvolution_core
+from glra_jax.model import Model, ModelConfig, initial_model, load_model
+from glra_jax.training import training_basis, training_batch
+from glra_jax.training_config import TrainConfig
+
+Result = TypeVar("Result")
+
+# What differences of outputs and (relative) of gradients must stay under.
+BOUNDS = {"float32": (1e-5, 1e-4), "float64": (1e-12, 1e-10)}
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Compares outputs, gradients and training steps of JAX and PyTorch on real photographs.
+
+    Attributes:
+      output: Folder for the table and the plot; must not exist.
+      weights: Weights to start from: .pt, .pth, .safetensors, .caffemodel, or a model by name; a
+        fresh network if not given.
+      basis: Archive (.npz) with left and right, for weights that come without their basis.
+      steps: Adam steps.
+      batch: Examples a step.
+      patch: Side of the blurred patches.
+      support: Of a fresh network.
+      rank: Of a fresh network.
+      features: Of a fresh network.
+      start: Starting weights of a fresh network.
+      learning_rate: The same in every step.
+      weight_decay: Large enough that the two conventions can be told apart.
+      method: How JAX correlates in float32; in float64 it is direct.
+      seed: Of the batches and a fresh network.
+    """
+
+    output: Path = Path("runs/compare_torch")
+    weights: str | None = None
+    basis: Path | None = None
+    steps: int = 20
+    batch: int = 1
+    patch: int = 256
+    support: int = 151
+    rank: int = 50
+    features: int = 128
+    start: Literal["identity", "glra", "random"] = "glra"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    method: Literal["auto", "direct", "spectral"] = "auto"
+    seed: int = 0
+
+    def train_config(self, sizes: ModelConfig) -> TrainConfig:
+        """The training that both sides do with a network."""
+        return TrainConfig(
+            steps=self.steps,
+            batch=self.batch,
+            patch=self.patch,
+            seed=self.seed,
+            support=sizes.support,
+            rank=sizes.rank,
+            features=sizes.features,
+            regularization=sizes.regularization,
+            start=self.start,
+            learning_rate=self.learning_rate,
+            schedule="halving",
+            halve_every=self.steps + 1,
+            layer_rates="uniform",
+            weight_decay=self.weight_decay,
+        )
+
+
+def compare(
+    model: Model, batches: list[Batch], config: TrainConfig, *, precision: str, method: str
+) -> tuple[list[Row], dict[str, list[float]]]:
+    """Compares the two sides in one precision.
+
+    Args:
+      model: starting weights and basis.
+      batches: one for each Adam step; outputs and gradients are compared on the first.
+      config: learning rate and weight decay.
+      precision: "float32" or "float64".
+      method: of the correlations, in float32.
+
+    Returns:
+      Rows of the table, and the largest difference of the weights after each step, by optimiser.
+    """
+    ours = JaxSide(model, config, precision=precision, method=method)
+    theirs = TorchSide(model, config, precision=precision)
+    # The library computes cores in float32 always.
+    rows = [compare_cores(model, config, theirs)] if precision == "float32" else []
+    rows += compare_start(ours, theirs, batches[0])
+    more, curves = compare_training(ours, theirs, batches)
+    return rows + more, curves
+
+
+def compare_cores(model: Model, config: TrainConfig, theirs: TorchSide) -> Row:
+    """Compares the cores of some blur kernels."""
+    draw = jax.jit(jax.vmap(partial(sample_kernel, families=config.kernels)))
+    kernels = draw(jax.random.split(jax.random.key(config.seed), 8))
+    core = partial(deconvolution_core, model.basis, regularization=model.config.regularization)
+    cores = np.asarray(jax.jit(jax.vmap(core))(kernels))
+    expected = np.stack([theirs.core(kernel) for kernel in np.asarray(kernels)])
+    return Row(theirs.precision, "cores of 8 kernels", float(np.abs(cores - expected).max()))
+
+
+def compare_start(ours: JaxSide, theirs: TorchSide, batch: Batch) -> list[Row]:
+    """Compares outputs and gradients of the starting weights."""
+    precision = ours.precision
+    output_bound, gradient_bound = BOUNDS[precision]
+    output, *seconds = timed(partial(ours.restore, batch), partial(theirs.restore, batch))
+    worst = float(np.abs(output[0] - output[1]).max())
+    rows = [Row(precision, "output", worst, output_bound, *seconds)]
+    gradient, *seconds = timed(partial(ours.gradient, batch), partial(theirs.gradient, batch))
+    worst = max(relative_difference(gradient[0][name], gradient[1][name]) for name in gradient[1])
+    return [*rows, Row(precision, "gradient, relative by layer", worst, gradient_bound, *seconds)]
+
+
+def compare_training(
+    ours: JaxSide, theirs: TorchSide, batches: list[Batch]
+) -> tuple[list[Row], dict[str, list[float]]]:
+    """Compares the weights after each Adam step, for both conventions of weight decay."""
+    rows, curves = [], {}
+    final: dict[str, Weights] = {}
+    for name in OPTIMIZERS:
+        curve, seconds = [], []
+        pairs = zip(ours.train(batches, name), theirs.train(batches, name), strict=True)
+        label = f"{ours.precision} {name}"
+        for (weights, jax_time), (reference, torch_time) in tqdm(
+            pairs, total=len(batches), unit="step", desc=label
+        ):
+            curve.append(largest_difference(weights, reference))
+            seconds.append((jax_time, torch_time))
+            final[name] = weights
+        quantity = f"weights after {len(batches)} steps of {name}"
+        times = np.median(seconds, axis=0).tolist()
+        rows.append(Row(ours.precision, quantity, curve[-1], None, *times))
+        curves[name] = curve
+    apart = largest_difference(final["Adam"], final["AdamW"])
+    return [*rows, Row(ours.precision, "for scale: Adam from AdamW, both JAX", apart)], curves
+
+
+def largest_difference(a: Weights, b: Weights) -> float:
+    """Over all entries of two state dicts of the same names."""
+    return max(float(np.abs(a[name] - b[name]).max()) for name in b)
+
+
+def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest difference, in units of the largest value of `b`; 0 if both are zero."""
+    scale = float(np.abs(b).max())
+    difference = float(np.abs(a - b).max())
+    return difference / scale if scale else difference
+
+
+def timed(
+    ours: Callable[[], Result], theirs: Callable[[], Result], *, repeats: int = 3
+) -> tuple[tuple[Result, Result], float, float]:
+    """The results of two functions, and their median times after a first call."""
+    results = ours(), theirs()
+    seconds = []
+    for _ in range(repeats):
+        ticks = [time.perf_counter()]
+        for function in (ours, theirs):
+            function()
+            ticks.append(time.perf_counter())
+        seconds.append(np.diff(ticks))
+    jax_time, torch_time = np.median(seconds, axis=0).tolist()
+    return results, jax_time, torch_time
+
+
+def read_model(weights: str, basis: Basis | None) -> Model:
+    """Starting weights: a PyTorch or Caffe file, or one of the library's own models.
+
+    Raises:
+      FileNotFoundError: neither a file nor the name of a model.
+      ValueError: a basis too many or too few, or what the readers refuse.
+    """
+    suffix = Path(weights).suffix
+    if suffix == ".caffemodel":
+        if basis is None:
+            raise ValueError(f"{weights} comes without its basis; give it with --basis FILE.npz")
+        return load_caffemodel(weights, left=basis.left, right=basis.right)
+    if suffix in (".pt", ".pth") or (suffix == ".safetensors" and _is_from_torch(Path(weights))):
+        return load_torch_model(weights, basis=basis)
+    if basis is not None:
+        raise ValueError(f"the model {weights} has a basis; leave --basis out")
+    return load_model(weights)
+
+
+def _is_from_torch(path: Path) -> bool:
+    """Whether a safetensors file holds a state dict rather than a model of `save_model`."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return "params.vertical.kernel" not in file.keys()  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError):
+        return False  # load_model says what is wrong with it
+
+
+def starting_model(options: CompareOptions) -> tuple[Model, TrainConfig]:
+    """The model that both sides start from, and how they train it."""
+    basis = None if options.basis is None else read_basis(options.basis)
+    if options.weights is not None:
+        model = read_model(options.weights, basis)
+        return model, options.train_config(model.config)
+    support, rank = (options.support, options.rank) if basis is None else basis.left.shape
+    config = options.train_config(ModelConfig(support, rank, options.features))
+    if basis is None:
+        basis = training_basis(config)
+    key = jax.random.key(config.seed)
+    return initial_model(key, basis, start=config.start, features=config.features), config
+
+
+def photograph_batches(config: TrainConfig, basis: Basis) -> list[Batch]:
+    """The batch of each step, from the embedded photographs, in NumPy."""
+    photographs = list(embedded_photographs("train").values())
+    planes = pack_planes(photographs, min_side=config.crop)
+    make = jax.jit(partial(training_batch, config))
+    return [jax.device_get(make(step, planes, basis)) for step in range(config.steps)]
+
+
+@contextmanager
+def precision_enabled(precision: str) -> Iterator[None]:
+    """Lets JAX have float64 arrays inside the block, where that is the precision wanted."""
+    before = jax.config.read("jax_enable_x64")
+    jax.config.update("jax_enable_x64", precision == "float64")
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
+def run(options: CompareOptions) -> list[Row]:
+    """Compares in both precisions and writes the report; the output folder must be new."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise ImportError("the comparison needs PyTorch: pip install 'glra-jax[torch]'") from error
+    if options.output.exists():
+        raise FileExistsError(f"{options.output} exists; choose another folder with --output")
+    rows: list[Row] = []
+    curves = {}
+    with jax.default_device(jax.devices("cpu")[0]):
+        model, config = starting_model(options)
+        batches = photograph_batches(config, model.basis)
+        options.output.mkdir(parents=True)
+        for precision in BOUNDS:
+            print(f"comparing in {precision}")
+            with precision_enabled(precision):
+                more, curves[precision] = compare(
+                    model, batches, config, precision=precision, method=options.method
+                )
+            rows += more
+    print(
+        f"\n{write_report(options.output, rows, curves)}\n\nin {options.output}: "
+        "comparison.md, comparison.csv, steps.csv, difference.png"
+    )
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the program; exits with an error where a difference is above its bound."""
+    options = tyro.cli(CompareOptions, args=arguments, prog="python -m experiments.compare_torch")
+    try:
+        rows = run(options)
+    except (OSError, ValueError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from error
+    above = [row for row in rows if row.bound is not None and not row.difference < row.bound]
+    if above:
+        raise SystemExit(
+            "error: above the bound: " + ", ".join(f"{r.precision} {r.quantity}" for r in above)
+        )
+
+
+if __name__ == "__main__":
+    main()

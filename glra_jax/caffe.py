@@ -1,0 +1,216 @@
+"""The authors' released network: weights from a Caffe `.caffemodel` file.
+
+Caffe stores blobs as `(outputs, inputs, height, width)` and correlates, as PyTorch does, so that
+the conventions of `glra_jax.interop` hold. Two things are the authors' own:
+
+* **Axes.** Their MATLAB programs hand images to Caffe as they are, and MATLAB stores columns where
+  Caffe expects rows: their network sees every photograph transposed. Its "vertical" first layer
+  runs along the rows of the picture. The weights are kept as Caffe has them; restore with
+  `deconvolve_as_released`, which transposes image and kernel on the way in and the result on the
+  way out.
+* **Basis.** The core of a kernel is computed with their matrices `L` and `R`, which are not in the
+  file. The weights of `conv1` in it are the core of whichever kernel came last, and are ignored;
+  its bias counts.
+
+The released file itself could not be had when this was written: the reader follows Caffe's public
+message definitions and is tested on files written with the same ones.
+"""
+
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glra_jax.interop import LAYERS, model_from_state_dict
+from glra_jax.lowrank import Basis
+from glra_jax.model import Model
+from glra_jax.restoration import deconvolve
+
+# What the authors' network definition calls the six layers.
+CAFFE_NAMES = {layer: f"conv{index}" for index, layer in enumerate(LAYERS)}
+
+# The part of Caffe's message definitions that weights need: name, number, type of each field.
+_MESSAGES = {
+    "NetParameter": (("name", 1, "string"), ("layer", 100, "repeated LayerParameter")),
+    "LayerParameter": (
+        ("name", 1, "string"),
+        ("type", 2, "string"),
+        ("blobs", 7, "repeated BlobProto"),
+    ),
+    "BlobProto": (
+        ("shape", 7, "BlobShape"),
+        ("data", 5, "packed float"),
+        ("double_data", 8, "packed double"),
+    ),
+    "BlobShape": (("dim", 1, "packed int64"),),
+}
+
+
+def load_caffemodel(
+    path: str | os.PathLike[str],
+    *,
+    left: np.ndarray | jax.Array,
+    right: np.ndarray | jax.Array,
+    regularization: float = 0.01,
+) -> Model:
+    """Reads the authors' network, Ren et al. 2018, from a Caffe snapshot.
+
+    Args:
+      path: a `.caffemodel` file with the layers `conv0` to `conv5`.
+      left: `(d, m)`, orthonormal columns, the authors' `L` (151×50); any floating dtype.
+      right: `(d, m)`, the authors' `R`.
+      regularization: of the pseudo-inverse; theirs is 0.01.
+
+    Returns:
+      A model, float32, for `deconvolve_as_released`.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ImportError: the protobuf library is missing.
+      ValueError: a file that is truncated or no Caffe model; layers or blobs that are missing,
+        unknown, misshapen or hold NaN, all of which are listed; a basis that does not fit.
+    """
+    path = Path(path)
+    blobs = read_blobs(path)
+    state: dict[str, np.ndarray] = {}
+    for name, arrays in blobs.items():
+        for index, array in enumerate(arrays):
+            kind = ("weight", "bias")[index] if index < 2 else f"blob{index}"
+            if (name, kind) != (CAFFE_NAMES["core"], "weight"):
+                state[f"{name}.{kind}"] = array
+    basis = Basis(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32))
+    try:
+        return model_from_state_dict(
+            state, basis=basis, regularization=regularization, names=CAFFE_NAMES
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not the authors' network, or is truncated (it has weights for the layers "
+            f"{', '.join(blobs) or 'none'}): {error}"
+        ) from error
+
+
+def read_basis(path: str | os.PathLike[str]) -> Basis:
+    """Reads a low-rank basis from a NumPy `.npz` archive with the arrays `left` and `right`.
+
+    Args:
+      path: a file; other arrays in it are left alone.
+
+    Returns:
+      The basis, float32.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: not a whole `.npz` archive, or one without both arrays, `(d, m)` each.
+    """
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ("left", "right") if name in archive}
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is not a whole .npz archive of plain arrays ({error}); it may be truncated"
+        ) from error
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len(shapes) != 2 or len(shapes["left"]) != 2 or shapes["left"] != shapes["right"]:
+        raise ValueError(
+            f"{path} must hold the arrays left and right, both (d, m); it holds {shapes or 'none'}"
+        )
+    return Basis(*(jnp.asarray(arrays[name], jnp.float32) for name in ("left", "right")))
+
+
+def deconvolve_as_released(
+    y: jax.Array, kernel: jax.Array, model: Model, **options: Any
+) -> jax.Array:
+    """Restores with a model of the authors, whose network sees photographs transposed.
+
+    Args:
+      y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1].
+      kernel: blur kernel, `(h, w)`, sum 1.
+      model: from `load_caffemodel`.
+      **options: of `glra_jax.deconvolve`; the authors score with `boundary="valid"`.
+
+    Returns:
+      The restored image, see `glra_jax.deconvolve`.
+    """
+    rows = 1 if jnp.ndim(y) == 4 else 0
+    turned = deconvolve(
+        jnp.swapaxes(y, rows, rows + 1), jnp.swapaxes(kernel, 0, 1), model, **options
+    )
+    return jnp.swapaxes(turned, rows, rows + 1)
+
+
+def read_blobs(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
+    """Reads the blobs of every layer of a Caffe model that has any.
+
+    Args:
+      path: a `.caffemodel` file in Caffe's present format (its field `layer`, not `layers`).
+
+    Returns:
+      Float32 arrays by layer name; a convolution has weights, OIHW, and a bias.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ImportError: the protobuf library is missing.
+      ValueError: a file that is truncated or no Caffe model, or a blob whose number of values is
+        not that of its shape.
+    """
+    path = Path(path)
+    net_class, error_class = _net_class()
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        net = net_class.FromString(path.read_bytes())
+    except error_class as error:
+        raise ValueError(
+            f"{path} is not a whole Caffe model ({error}); it may be truncated: copy it again"
+        ) from error
+    return {layer.name: list(_arrays(path, layer)) for layer in net.layer if layer.blobs}
+
+
+def _arrays(path: Path, layer: Any) -> Iterator[np.ndarray]:
+    for index, blob in enumerate(layer.blobs):
+        values = np.array(blob.data or blob.double_data, np.float32)
+        shape = tuple(blob.shape.dim)
+        if values.size != np.prod(shape, dtype=np.int64) or not shape:
+            raise ValueError(
+                f"{path}: blob {index} of layer {layer.name} has {values.size} values for the "
+                f"shape {shape}; the file is damaged or of an older format"
+            )
+        yield values.reshape(shape)
+
+
+def _net_class() -> tuple[Any, type[Exception]]:
+    """The class of Caffe's `NetParameter`, built at run time, and what it raises for bad data."""
+    try:
+        from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+    except ImportError as error:
+        raise ImportError(
+            "Caffe models need the protobuf library: pip install 'glra-jax[caffe]'"
+        ) from error
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="glra_jax_caffe.proto", package="caffe", syntax="proto2"
+    )
+    for message_name, fields in _MESSAGES.items():
+        entry = file.message_type.add(name=message_name)
+        for name, number, declared in fields:
+            rule, _, kind = declared.rpartition(" ")
+            field = entry.field.add(name=name, number=number)
+            field.label = kinds.LABEL_REPEATED if rule else kinds.LABEL_OPTIONAL
+            if kind in _MESSAGES:
+                field.type, field.type_name = kinds.TYPE_MESSAGE, f".caffe.{kind}"
+            else:
+                field.type = getattr(kinds, f"TYPE_{kind.upper()}")
+            if rule == "packed":
+                field.options.packed = True
+    pool = descriptor_pool.DescriptorPool()  # of our own: Caffe itself may have filled the default
+    pool.Add(file)
+    descriptor = pool.FindMessageTypeByName("caffe.NetParameter")
+    return message_factory.GetMessageClass(descriptor), message.DecodeError

@@ -1,0 +1,198 @@
+"""Reading and writing files of PyTorch state dicts."""
+
+import io
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from glra_jax.interop.state_dicts import model_from_state_dict, model_to_state_dict
+from glra_jax.lowrank import Basis
+from glra_jax.model import Model, write_atomically
+
+TORCH_SUFFIXES = (".pt", ".pth")
+
+
+def load_torch_model(
+    path: str | os.PathLike[str],
+    *,
+    basis: Basis | None = None,
+    regularization: float = 0.01,
+    names: Mapping[str, str] | None = None,
+) -> Model:
+    """Reads a model from a file that holds a PyTorch state dict.
+
+    Args:
+      path: `.pt` or `.pth`, written by `torch.save(module.state_dict(), path)`; or `.safetensors`.
+      basis: see `model_from_state_dict`.
+      regularization: of the pseudo-inverse, as in training.
+      names: see `params_from_state_dict`.
+
+    Returns:
+      The model.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ImportError: PyTorch is missing, for `.pt` and `.pth`.
+      ValueError: what `read_state_dict` and `model_from_state_dict` refuse.
+    """
+    state = read_state_dict(path)
+    try:
+        return model_from_state_dict(state, basis=basis, regularization=regularization, names=names)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def save_torch_model(
+    model: Model, path: str | os.PathLike[str], *, overwrite: bool = False
+) -> None:
+    """Writes a model's state dict (see `model_to_state_dict`) for PyTorch.
+
+    Args:
+      model: what to write.
+      path: `.pt` or `.pth` (for `torch.load`), or `.safetensors`.
+      overwrite: whether an existing file may be replaced.
+
+    Raises:
+      FileExistsError: the file exists and `overwrite` is False.
+      ImportError: PyTorch is missing, for `.pt` and `.pth`.
+      ValueError: another suffix.
+    """
+    path = Path(path)
+    state = model_to_state_dict(model)
+    if _is_torch_file(path):
+        torch = _import_torch()
+        buffer = io.BytesIO()
+        torch.save({name: torch.from_numpy(array) for name, array in state.items()}, buffer)
+        data = buffer.getvalue()
+    else:
+        data = safetensors.numpy.save(state, metadata={"format": "pt"})
+    write_atomically(path, data, overwrite=overwrite)
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a state dict without running any code that the file may hold.
+
+    Args:
+      path: `.pt`, `.pth` or `.safetensors`.
+
+    Returns:
+      Tensors (`.pt`, `.pth`) or NumPy arrays (`.safetensors`) by name, unchecked.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ImportError: PyTorch is missing, for `.pt` and `.pth`.
+      ValueError: another suffix; a truncated file or one of another kind; a pickle that holds more
+        than tensors and plain values, and would have to run code to be opened.
+    """
+    path = Path(path)
+    torch_file = _is_torch_file(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    state = _read_torch(path) if torch_file else _read_safetensors(path)
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            f"{path} holds a {type(state).__name__}, not a state dict; save module.state_dict()"
+        )
+    return dict(state)
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(_damaged(path, "safetensors", error)) from error
+
+
+def _read_torch(path: Path) -> Any:
+    torch = _import_torch()
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes PyTorch raise almost anything
+        foreign = _foreign_name(path)
+        if foreign is None:
+            raise ValueError(_damaged(path, "PyTorch", error)) from error
+        raise ValueError(
+            f"{path} wants to call {foreign} when it is opened, and was refused: a pickle of more "
+            f"than tensors can run any code. If it is yours, save module.state_dict() alone, or a "
+            f"safetensors file"
+        ) from None  # PyTorch's own text advises to load it unsafely
+
+
+def _damaged(path: Path, kind: str, error: Exception) -> str:
+    reason = type(error).__name__
+    if not isinstance(error, pickle.UnpicklingError) and str(error):
+        reason += f": {str(error).splitlines()[0].partition('. ')[0]}"
+    return f"{path} is not a whole {kind} file ({reason}); it may be truncated: copy it again"
+
+
+class _ForeignNameError(Exception):
+    """A pickle asked for a function or class that a file of tensors has no use for."""
+
+
+class _Entries(dict):
+    """Stands for the ordered dict of a state dict, which carries attributes."""
+
+
+class _Inspector(pickle.Unpickler):
+    """Walks through a pickle without importing or calling anything that it names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Gives a stand-in for what PyTorch uses for tensors; raises for all else."""
+        full = f"{module}.{name}"
+        if full == "collections.OrderedDict":
+            return _Entries
+        if re.fullmatch(r"torch\.\w+|torch\._utils\.\w+|torch\.storage\.\w+", full):
+            return lambda *_: None
+        raise _ForeignNameError(full)
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Gives nothing for a tensor's values."""
+        del pid
+
+
+def _foreign_name(path: Path) -> str | None:
+    """The first function or class, outside PyTorch's tensors, that a pickle would call."""
+    try:
+        data = path.read_bytes()
+        if data.startswith(b"PK"):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                names = [n for n in archive.namelist() if n.endswith("data.pkl")]
+                data = archive.read(names[0])
+        stream = io.BytesIO(data)
+        for _ in range(5):  # the old format is five pickles, then raw values
+            _Inspector(stream).load()
+    except _ForeignNameError as error:
+        return str(error)
+    except Exception:  # damaged: nothing more to learn
+        return None
+    return None
+
+
+def _is_torch_file(path: Path) -> bool:
+    """Whether PyTorch is needed; raises for suffixes that are not known."""
+    if path.suffix not in (*TORCH_SUFFIXES, ".safetensors"):
+        raise ValueError(
+            f"{path} must end in one of {', '.join(TORCH_SUFFIXES)}, .safetensors, "
+            f"got {path.suffix!r}"
+        )
+    return path.suffix in TORCH_SUFFIXES
+
+
+def _import_torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            ".pt and .pth files need PyTorch: pip install 'glra-jax[torch]'; .safetensors files "
+            "do not"
+        ) from error
+    return torch

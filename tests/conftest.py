@@ -1,0 +1,59 @@
+"""Settings and data that all tests share."""
+
+import os
+
+import jax
+
+# Four devices on any machine, so that sharding can be tested; must come before JAX's first use.
+jax.config.update("jax_num_cpu_devices", 4)
+
+import hypothesis  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import skimage.data  # noqa: E402
+
+import glra_jax as gx  # noqa: E402
+from glra_jax.kernel_families import sample_inverses  # noqa: E402
+
+# The same examples every time: a failure can be repeated, and times do not vary.
+hypothesis.settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, database=None, max_examples=25
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(scope="session")
+def colour_photograph() -> np.ndarray:
+    """A cat's face, `(96, 112, 3)` float32 in [0, 1]; read-only."""
+    photograph = np.float32(skimage.data.chelsea()[60:156, 150:262] / 255.0)
+    photograph.flags.writeable = False
+    return photograph
+
+
+@pytest.fixture(scope="session")
+def photograph(colour_photograph: np.ndarray) -> np.ndarray:
+    """The green channel of the colour photograph, `(96, 112)` float32 in [0, 1]; read-only."""
+    return colour_photograph[..., 1]
+
+
+@pytest.fixture(scope="session")
+def small_families() -> gx.KernelFamilies:
+    """Blur kernels of all families, as `(9, 9)` arrays."""
+    return gx.KernelFamilies(min_size=5, max_size=9, min_sigma=0.8, max_sigma=2.0)
+
+
+@pytest.fixture(scope="session")
+def small_basis(small_families: gx.KernelFamilies) -> gx.Basis:
+    """Support 31, rank 6, fitted by GLRA on 40 kernels of the small families."""
+    inverses = sample_inverses(
+        jax.random.key(0), small_families, count=40, support=31, regularization=0.01
+    )
+    basis, _ = gx.fit_glra(jnp.concatenate(list(inverses)), rank=6, num_iters=4)
+    return basis
+
+
+@pytest.fixture(scope="session")
+def small_model(small_basis: gx.Basis) -> gx.Model:
+    """An untrained model of the small basis with 16 features, which restores by eq. 8."""
+    return gx.initial_model(jax.random.key(1), small_basis, features=16)

@@ -1,0 +1,165 @@
+"""Training batches: functions of seed and step, and true to the degradation model."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.signal
+
+import glra_jax as gx
+from glra_jax.batches import batch_key, make_batch
+from glra_jax.datasets.planes import pack_planes
+
+PATCH = 40
+# Families of one kernel only, so that it is known which one a batch was made with.
+ONE_GAUSSIAN = gx.KernelFamilies(
+    families=("gaussian",), min_size=9, max_size=9, min_sigma=1.3, max_sigma=1.3
+)
+
+
+@pytest.fixture(scope="module")
+def planes(colour_photograph):
+    return pack_planes([np.uint8(np.round(255 * colour_photograph))])
+
+
+@pytest.fixture(scope="module")
+def make(planes, small_basis):
+    """`make(key, **options)`: a batch of four, jitted."""
+    jitted = jax.jit(
+        partial(make_batch, size=4, patch=PATCH), static_argnames=("families", "protocol")
+    )
+
+    def make(key, basis=small_basis, **changes):
+        options = {
+            "families": ONE_GAUSSIAN,
+            "protocol": "paper",
+            "noise": (0.01, 0.01),
+            "regularization": 0.01,
+        }
+        return jitted(key, planes, basis, **(options | changes))
+
+    return make
+
+
+def even_basis():
+    """Support 30: its centre lies half a pixel off the middle."""
+    rng = np.random.default_rng(0)
+    sides = (np.linalg.qr(rng.normal(size=(30, 5)))[0] for _ in range(2))
+    return gx.Basis(*(jnp.asarray(side, jnp.float32) for side in sides))
+
+
+def blurred_where_it_can_be_checked(batch, support):
+    """From the sharp middle: its blurred inner part, and the same pixels of the blurred patch."""
+    kernel = np.asarray(gx.gaussian_kernel(sigma=1.3, size=9), np.float64)
+    margin = support - 1 - support // 2 + 4  # what the network's output lacks, and half a kernel
+    for blurred, sharp in zip(batch.blurred, batch.sharp, strict=True):
+        expected = scipy.signal.convolve2d(np.float64(sharp[..., 0]), kernel, mode="valid")
+        rows, columns = expected.shape
+        yield blurred[margin : margin + rows, margin : margin + columns, 0], expected
+
+
+def test_shapes_dtypes_and_ranges(make):
+    batch = make(batch_key(0, 0))
+    assert batch.blurred.shape == (4, 40, 40, 1)
+    assert batch.core.shape == (4, 6, 6)
+    assert batch.sharp.shape == (4, 10, 10, 1)
+    for leaf in batch:
+        assert leaf.dtype == jnp.float32
+    for images in (batch.blurred, batch.sharp):
+        assert images.min() >= 0.0
+        assert images.max() <= 1.0
+
+
+@pytest.mark.parametrize("support", [30, 31])
+def test_paper_pairs_fit_pixel_by_pixel(make, small_basis, support):
+    basis = small_basis if support == 31 else even_basis()
+    batch = make(jax.random.key(1), basis, noise=(0.0, 0.0))
+    assert batch.sharp.shape[1] == PATCH - support + 1
+    for blurred, expected in blurred_where_it_can_be_checked(batch, support):
+        np.testing.assert_allclose(blurred, expected, atol=1e-5)
+
+
+def test_release_pairs_differ_by_their_gain(make):
+    batch = make(jax.random.key(1), protocol="release", noise=(0.0, 0.0))
+    gains = []
+    for blurred, expected in blurred_where_it_can_be_checked(batch, 31):
+        ratio = np.asarray(blurred / expected)
+        np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-4)
+        gains.append(ratio.mean())
+    assert min(gains) >= 1.0
+    assert max(gains) <= 1.2
+    assert len(set(np.round(gains, 4))) == 4
+
+
+def test_the_sharp_patches_are_the_photograph_brightened(make, colour_photograph):
+    batch = make(jax.random.key(1), noise=(0.0, 0.0))
+    plain = make(jax.random.key(1), protocol="release", noise=(0.0, 0.0))
+    np.testing.assert_allclose(batch.sharp, (1.2 * plain.sharp).clip(0, 1), atol=1e-6)
+    windows = [
+        np.lib.stride_tricks.sliding_window_view(colour_photograph[..., c], (10, 10))
+        for c in range(3)
+    ]
+    for patch in np.asarray(plain.sharp[..., 0]):
+        turned = [np.rot90(side, turns) for side in (patch, patch.T) for turns in range(4)]
+        assert any(
+            (np.abs(window[:, :, 0, 0] - square[0, 0]) < 1e-6)[
+                np.abs(window - square).max(axis=(2, 3)) < 1e-6
+            ].any()
+            for square in turned
+            for window in windows
+        )
+
+
+def test_cores_are_those_of_the_kernel(make, small_basis):
+    batch = make(jax.random.key(1))
+    kernel = gx.gaussian_kernel(sigma=1.3, size=9)
+    expected = gx.deconvolution_core(small_basis, kernel)
+    for core in batch.core:
+        np.testing.assert_allclose(core, expected, atol=2e-5 * jnp.abs(expected).max())
+    stronger = make(jax.random.key(1), regularization=0.1)
+    expected = gx.deconvolution_core(small_basis, kernel, regularization=0.1)
+    np.testing.assert_allclose(stronger.core[0], expected, atol=2e-5 * jnp.abs(expected).max())
+
+
+def test_eq_8_restores_a_batch(make, small_families):
+    """Kernel, core, blur and crop fit together, seen with a basis that leaves nothing out."""
+    basis = gx.Basis(jnp.eye(31), jnp.eye(31))
+    batch = make(jax.random.key(2), basis, families=small_families, noise=(0.003, 0.003))
+    for blurred, core, sharp in zip(*(np.float64(leaf) for leaf in batch), strict=True):
+        restored = scipy.signal.convolve2d(blurred[..., 0], core, mode="valid")
+        before = np.mean((blurred[15:25, 15:25] - sharp) ** 2)
+        after = np.mean((restored - sharp[..., 0]) ** 2)
+        assert 10 * np.log10(before / after) > 1.5
+
+
+def test_noise_levels_are_drawn_for_each_example(make):
+    levels = []
+    for key in jax.random.split(jax.random.key(3), 10):
+        clean, noisy = make(key, noise=(0.0, 0.0)), make(key, noise=(0.01, 0.03))
+        np.testing.assert_array_equal(noisy.sharp, clean.sharp)
+        middle = (clean.blurred > 0.15) & (clean.blurred < 0.85)  # away from saturation
+        noise = jnp.where(middle, noisy.blurred - clean.blurred, jnp.nan)
+        levels.extend(np.nanstd(np.asarray(noise), axis=(1, 2, 3)))
+    assert 0.009 < min(levels) < 0.013
+    assert 0.027 < max(levels) < 0.032
+    assert 0.017 < np.mean(levels) < 0.023
+
+
+def test_a_batch_is_a_function_of_seed_and_step(make, small_families):
+    first = make(batch_key(5, 7), families=small_families)
+    again = make(jax.jit(lambda step: batch_key(5, step))(7), families=small_families)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    for seed, step in ((5, 8), (6, 7)):
+        other = make(batch_key(seed, step), families=small_families)
+        assert jnp.abs(other.sharp - first.sharp).max() > 0.05
+        assert jnp.abs(other.core - first.core).max() > 0.05
+
+
+def test_examples_of_a_batch_differ(make, small_families):
+    batch = make(batch_key(0, 0), families=small_families)
+    for first in range(4):
+        for second in range(first):
+            assert jnp.abs(batch.sharp[first] - batch.sharp[second]).max() > 0.05
+            assert jnp.abs(batch.core[first] - batch.core[second]).max() > 0.01

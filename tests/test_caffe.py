@@ -1,0 +1,303 @@
+"""The authors' Caffe network, read from files that are encoded here byte by byte.
+
+The released file could not be had; these have the same fields, after Caffe's public definitions.
+"""
+
+import os
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import correlate
+
+import glra_jax as gx
+from glra_jax import caffe, interop
+
+pytest.importorskip("google.protobuf")
+
+SUPPORT, RANK, FEATURES = 17, 3, 4
+RELEASE_ARRAYS = "GLRA_JAX_RELEASE_ARRAYS"
+
+
+# Protocol buffers on the wire: a tag (field number and kind), then a number or a length and bytes.
+def varint(value):
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(out) + bytes([value])
+
+
+def field(number, content):
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    content = content.encode() if isinstance(content, str) else content
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def blob_bytes(array, double=False):
+    shape = field(7, field(1, b"".join(varint(size) for size in array.shape)))
+    if double:
+        return shape + field(8, array.astype("<f8").tobytes())
+    return shape + field(5, array.astype("<f4").tobytes())
+
+
+def layer_bytes(name, kind, blobs, **options):
+    body = field(1, name) + field(2, kind) + field(3, "bottom") + field(4, "top") + field(10, 0)
+    body += b"".join(field(7, blob_bytes(blob, **options)) for blob in blobs)
+    return body + field(106, field(1, 50) + field(11, 15))  # convolution_param
+
+
+def net_bytes(layers, **options):
+    """A whole network, with the layers without weights that Caffe writes between."""
+    net = field(1, "GLR") + field(100, layer_bytes("data", "Data", []))
+    for name, blobs in layers.items():
+        net += field(100, layer_bytes(name, "Convolution", blobs, **options))
+        net += field(100, layer_bytes(f"relu of {name}", "ReLU", []))
+    return net
+
+
+def random_layers(support=SUPPORT, rank=RANK, features=FEATURES, seed=0):
+    """Blobs as Caffe has them, `(outputs, inputs, height, width)`, without symmetries."""
+    rng = np.random.default_rng(seed)
+    shapes = {
+        "conv0": (rank, 1, support, 1),
+        "conv1": (rank, rank, 1, 1),
+        "conv2": (rank, rank, 1, support),
+        "conv3": (features, rank, 15, 15),
+        "conv4": (features, features, 1, 1),
+        "conv5": (1, features, 7, 7),
+    }
+    return {
+        name: [
+            np.float32(rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))),
+            np.float32(rng.normal(size=shape[0])),
+        ]
+        for name, shape in shapes.items()
+    }
+
+
+def random_basis(support=SUPPORT, rank=RANK, seed=0):
+    rng = np.random.default_rng(seed)
+    return [np.linalg.qr(rng.normal(size=(support, rank)))[0] for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def layers():
+    return random_layers()
+
+
+@pytest.fixture(scope="module")
+def basis():
+    left, right = random_basis()
+    return {"left": left, "right": right}
+
+
+@pytest.fixture
+def path(layers, tmp_path):
+    path = tmp_path / "net_iter_200000.caffemodel"
+    path.write_bytes(net_bytes(layers))
+    return path
+
+
+def test_weights_to_the_bit(path, layers, basis):
+    model = caffe.load_caffemodel(path, **basis)
+    assert model.config == gx.ModelConfig(
+        support=SUPPORT, rank=RANK, features=FEATURES, regularization=0.01
+    )
+    state = interop.params_to_state_dict(model.params)
+    for index, layer in enumerate(
+        ("vertical", "core", "horizontal", "refine_1", "refine_2", "refine_3")
+    ):
+        weight, bias = layers[f"conv{index}"]
+        assert state.pop(f"{layer}.bias").tobytes() == bias.tobytes()
+        if layer != "core":  # whose weights are computed for each kernel
+            assert state.pop(f"{layer}.weight").tobytes() == weight.tobytes()
+    assert not state
+    np.testing.assert_array_equal(model.basis.left, np.float32(basis["left"]))
+    np.testing.assert_array_equal(model.basis.right, np.float32(basis["right"]))
+
+
+def test_double_blobs(layers, basis, path, tmp_path):
+    other = tmp_path / "double.caffemodel"
+    other.write_bytes(net_bytes(layers, double=True))
+    expected = caffe.load_caffemodel(path, **basis).params
+    jax.tree.map(
+        np.testing.assert_array_equal, caffe.load_caffemodel(other, **basis).params, expected
+    )
+
+
+def caffe_forward(layers, core, image):
+    """The authors' network in float64, layer by layer, on an image as Caffe sees it."""
+    blobs = {name: [np.float64(b) for b in pair] for name, pair in layers.items()}
+    # Their test program writes M[k, j] into the weight from input k to output j.
+    blobs["conv1"][0] = core.T[:, :, None, None]
+    maps = image[None]
+    for name, padding in zip(blobs, (0, 0, 0, 7, 0, 3), strict=True):
+        weight, bias = blobs[name]
+        maps = np.pad(maps, ((0, 0), (padding, padding), (padding, padding)))
+        maps = np.stack(
+            [
+                sum(correlate(x, w, mode="valid") for x, w in zip(maps, filters, strict=True)) + b
+                for filters, b in zip(weight, bias, strict=True)
+            ]
+        )
+        if name in ("conv3", "conv4"):
+            maps = np.where(maps > 0, maps, 0.2 * maps)
+    return 1 / (1 + np.exp(-maps[0]))
+
+
+def reference_core(kernel, left, right):
+    """`M` in float64: inverse with 1/100, projection, division by its own sum."""
+    grid = np.zeros((SUPPORT, SUPPORT))
+    top, side = (SUPPORT // 2 - n // 2 for n in kernel.shape)
+    grid[top : top + kernel.shape[0], side : side + kernel.shape[1]] = kernel
+    spectrum = np.fft.fft2(np.fft.ifftshift(grid))
+    inverse = np.fft.ifft2(spectrum.conj() / (np.abs(spectrum) ** 2 + 0.01)).real
+    projected = left @ left.T @ np.fft.fftshift(inverse) @ right @ right.T
+    return left.T @ (projected / projected.sum()) @ right
+
+
+def test_restores_as_the_authors_programs_do(path, layers, basis, colour_photograph):
+    model = caffe.load_caffemodel(path, **basis)
+    y = colour_photograph[:40, :33]
+    kernel = np.asarray(gx.gaussian_kernel(sigma=1.2, size=7))
+    core = reference_core(np.float64(kernel), **basis)
+    # MATLAB hands over columns as rows, and takes them back so.
+    expected = np.stack(
+        [caffe_forward(layers, core, np.float64(y[..., c]).T).T for c in range(3)], axis=-1
+    )
+    assert expected.std() > 0.02
+    restored = caffe.deconvolve_as_released(
+        jnp.asarray(y), jnp.asarray(kernel), model, boundary="valid", method="direct"
+    )
+    assert restored.shape == (24, 17, 3)
+    np.testing.assert_allclose(restored, expected, rtol=0, atol=1e-5)
+    # The test can tell: untransposed, the same network gives something else.
+    plain = gx.deconvolve(
+        jnp.asarray(y), jnp.asarray(kernel), model, boundary="valid", method="direct"
+    )
+    assert np.abs(np.asarray(plain) - expected).max() > 1e-2
+
+
+@pytest.mark.parametrize("shape", [(20, 24), (20, 24, 3), (2, 20, 24, 1)])
+def test_transposes_kernels_with_images(path, basis, shape):
+    model = caffe.load_caffemodel(path, **basis)
+    rng = np.random.default_rng(1)
+    y = jnp.asarray(rng.random(shape), jnp.float32)
+    kernel = gx.normalize_kernel(jnp.asarray(rng.random((5, 9)), jnp.float32))
+    rows = 1 if len(shape) == 4 else 0
+    options = {"boundary": "valid", "method": "direct"}
+    released = partial(caffe.deconvolve_as_released, **options)
+    restored = (jax.jit(released) if len(shape) == 2 else released)(y, kernel, model)
+    expected = gx.deconvolve(y.swapaxes(rows, rows + 1), kernel.T, model, **options)
+    assert restored.shape[rows : rows + 2] == (4, 8)
+    np.testing.assert_allclose(restored, expected.swapaxes(rows, rows + 1), rtol=0, atol=1e-6)
+
+
+def test_an_error_lists_all_that_is_wrong(layers, basis, tmp_path):
+    wrong = dict(layers)
+    del wrong["conv4"]
+    wrong["conv2"] = [layers["conv2"][0].transpose(0, 1, 3, 2), layers["conv2"][1]]
+    wrong["conv3"] = layers["conv3"][:1]
+    wrong["conv6"] = [np.ones((1, 2, 3, 3), np.float32)]
+    wrong["conv5"] = [*layers["conv5"], np.ones(2, np.float32)]
+    wrong["conv0"] = [layers["conv0"][0] * np.float32(np.nan), layers["conv0"][1]]
+    path = tmp_path / "wrong.caffemodel"
+    path.write_bytes(net_bytes(wrong))
+    with pytest.raises(
+        ValueError, match=r"wrong\.caffemodel is not the authors' network"
+    ) as caught:
+        caffe.load_caffemodel(path, **basis)
+    for fault in (
+        "conv2.weight is float32(3, 3, 17, 1), expected float32(3, 3, 1, 17)",
+        "missing conv3.bias (4,)",
+        "missing conv4.weight (4, 4, 1, 1)",
+        "missing conv4.bias (4,)",
+        "unknown conv5.blob2 (2,)",
+        "unknown conv6.weight (1, 2, 3, 3)",
+        "conv0.weight holds NaN or infinite values",
+    ):
+        assert fault in str(caught.value)
+    assert str(caught.value).count(";") == 6
+
+
+def test_a_basis_that_does_not_fit(path):
+    left, right = random_basis(rank=4)
+    with pytest.raises(ValueError, match=r"shape \(17, 4\).*support 17 and rank 3"):
+        caffe.load_caffemodel(path, left=left, right=right)
+
+
+def test_a_truncated_file_is_named_as_such(path, basis):
+    whole = path.read_bytes()
+    starts = [i for i in range(len(whole)) if whole.startswith(b"\xa2\x06", i)]  # of the layers
+    assert len(starts) == 13
+    # At the start of the last layer, which has no weights, nothing is missing yet.
+    for length in {*range(0, len(whole), 397), len(whole) - 1, *starts} - {starts[-1]}:
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="truncated"):
+            caffe.load_caffemodel(path, **basis)
+
+
+def test_other_files_are_refused(basis, tmp_path):
+    path = tmp_path / "x.caffemodel"
+    with pytest.raises(FileNotFoundError, match=r"no file .*x\.caffemodel"):
+        caffe.load_caffemodel(path, **basis)
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(50))
+    with pytest.raises(ValueError, match="not a whole Caffe model"):
+        caffe.load_caffemodel(path, **basis)
+    blob = field(7, field(1, varint(5))) + field(5, np.ones(4, "<f4").tobytes())
+    path.write_bytes(field(100, field(1, "conv0") + field(7, blob)))
+    with pytest.raises(
+        ValueError, match=r"blob 0 of layer conv0 has 4 values for the shape \(5,\)"
+    ):
+        caffe.load_caffemodel(path, **basis)
+
+
+def test_protobuf_is_an_extra(path, basis, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.protobuf", None)
+    with pytest.raises(ImportError, match=r"glra-jax\[caffe\]"):
+        caffe.load_caffemodel(path, **basis)
+
+
+def test_basis_archives(basis, tmp_path):
+    path = tmp_path / "basis.npz"
+    np.savez(path, **basis, training_loss=np.zeros(3))
+    read = caffe.read_basis(path)
+    np.testing.assert_array_equal(read.left, np.float32(basis["left"]))
+    np.testing.assert_array_equal(read.right, np.float32(basis["right"]))
+    assert read.left.dtype == jnp.float32
+
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="may be truncated"):
+        caffe.read_basis(path)
+    np.savez(path, left=basis["left"])
+    with pytest.raises(ValueError, match=r"left and right.*\{'left': \(17, 3\)\}"):
+        caffe.read_basis(path)
+    np.savez(path, left=basis["left"], right=basis["right"][:5])
+    with pytest.raises(ValueError, match=r"both \(d, m\)"):
+        caffe.read_basis(path)
+    np.savez(path, left=np.array([print]), right=np.array([print]))  # a pickle
+    with pytest.raises(ValueError, match="plain arrays"):
+        caffe.read_basis(path)
+    with pytest.raises(FileNotFoundError):
+        caffe.read_basis(tmp_path / "absent.npz")
+
+
+@pytest.mark.skipif(RELEASE_ARRAYS not in os.environ, reason=f"{RELEASE_ARRAYS} is not set")
+def test_the_authors_sizes_with_their_basis(tmp_path):
+    layers = random_layers(151, 50, 128)
+    path = tmp_path / "full.caffemodel"
+    path.write_bytes(net_bytes(layers))
+    basis = caffe.read_basis(os.environ[RELEASE_ARRAYS])
+    model = caffe.load_caffemodel(path, left=basis.left, right=basis.right)
+    assert model.config == gx.ModelConfig()
+    kernel = model.params["refine_1"]["kernel"]
+    np.testing.assert_array_equal(kernel, layers["conv3"][0].transpose(2, 3, 1, 0))
+    assert (
+        sum(w.size for w in jax.tree.leaves(model.params)) == 1_848_113
+    )  # the core's 2,500 come with the kernel

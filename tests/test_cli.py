@@ -1,0 +1,346 @@
+"""The command line: photographs in, photographs out, and one line for every mistake.
+
+The model here undoes nothing: with a delta for a kernel its output is its input, but for a tone
+curve within one per cent of a straight line. What comes out can then be compared with what went
+in, whatever the format.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image, ImageCms
+
+import glra_jax as gx
+from glra_jax import cli
+from glra_jax.photo_files import Photo, read_photo, write_photo
+
+SUPPORT = 9
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A model whose basis is complete, so that nothing is lost in it."""
+    basis = gx.Basis(jnp.eye(SUPPORT), jnp.eye(SUPPORT))
+    path = tmp_path_factory.mktemp("model") / "delta.safetensors"
+    gx.save_model(gx.initial_model(jax.random.key(0), basis, features=13), path)
+    return path
+
+
+@pytest.fixture
+def kernel(tmp_path) -> Path:
+    """A delta."""
+    values = np.zeros((3, 3))
+    values[1, 1] = 4.0
+    np.save(tmp_path / "kernel.npy", values)
+    return tmp_path / "kernel.npy"
+
+
+def pixels(dtype, channels: int) -> np.ndarray:
+    """A photograph of middling tones, its alpha of all values, as wide as it needs to be."""
+    photograph = skimage.data.chelsea()[100:124, 120:150]
+    top = np.iinfo(dtype).max
+    colour = np.rint((0.1 + 0.8 * photograph / 255.0) * top).astype(dtype)
+    alpha = np.random.default_rng(0).integers(0, top, (24, 30, 1), dtype, endpoint=True)
+    if channels < 3:
+        colour = colour[..., 1:2]
+    layers = [colour, alpha] if channels in (2, 4) else [colour]
+    return np.concatenate(layers, axis=2).squeeze()
+
+
+def save(path: Path, dtype, channels: int) -> Photo:
+    values = pixels(dtype, channels)
+    if channels == 1:
+        photo = Photo(values)
+    elif channels == 2:
+        photo = Photo(values[..., 0], values[..., 1])
+    else:
+        photo = Photo(values[..., :3], values[..., 3] if channels == 4 else None)
+    write_photo(photo, path)
+    return photo
+
+
+def through_model(colour: np.ndarray, model: Path) -> np.ndarray:
+    """What the model makes of a photograph: the logit is linear between some tones."""
+    tones = -np.asarray(gx.load_model(model).params["refine_1"]["bias"][:12], np.float64)
+    top = np.iinfo(colour.dtype).max
+    logit = np.interp(colour / top, tones, np.log(tones / (1 - tones)))
+    out = top / (1 + np.exp(-logit))
+    assert np.abs(out - colour).max() < 0.01 * top
+    return out
+
+
+def deblur(*arguments: object) -> None:
+    cli.main(["deblur", *map(str, arguments)])
+
+
+# --- formats -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_lossless_formats(tmp_path, model, kernel, capsys, suffix, dtype, channels):
+    source, output = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    before = save(source, dtype, channels)
+    deblur(source, kernel, "-o", output, "--model", model)
+    after = read_photo(output)
+    assert after.colour.dtype == dtype
+    assert after.colour.shape == before.colour.shape
+    # Half a level by rounding, and what float32 leaves of a logit in 16 bits.
+    tolerance = 0.51 if dtype == np.uint8 else 4.0
+    np.testing.assert_allclose(after.colour, through_model(before.colour, model), atol=tolerance)
+    if channels in (2, 4):
+        assert after.alpha.dtype == dtype
+        np.testing.assert_array_equal(after.alpha, before.alpha)
+    else:
+        assert after.alpha is None
+    shown = capsys.readouterr().out
+    assert f"in{suffix}: {before.colour.shape}, {np.dtype(dtype)}" in shown
+    assert "kernel.npy: 3×3, divided by its sum 4" in shown
+    assert re.search(rf"out\{suffix}: written after [\d.]+ s", shown)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "channels"), [(".jpg", 1), (".jpg", 3), (".webp", 3), (".webp", 4), (".bmp", 3)]
+)
+def test_lossy_and_plain_formats(tmp_path, model, kernel, suffix, channels):
+    source, output = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    save(source, np.uint8, channels)
+    before = read_photo(source)
+    deblur(source, kernel, "-o", output, "--model", model)
+    after = read_photo(output)
+    difference = np.abs(after.colour.astype(int) - before.colour)
+    assert difference.mean() <= 4
+    if channels == 4:
+        np.testing.assert_array_equal(after.alpha, before.alpha)
+
+
+def test_exif_and_colour_profile_are_kept(tmp_path, model, kernel):
+    exif = Image.Exif()
+    exif[271], exif[274] = "Maker", 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(pixels(np.uint8, 3)).save(tmp_path / "in.jpg", exif=exif, icc_profile=profile)
+    deblur(tmp_path / "in.jpg", kernel, "-o", tmp_path / "out.png", "--model", model)
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.info["icc_profile"] == profile
+        assert dict(image.getexif()) == {271: "Maker", 274: 6}
+        assert image.size == (30, 24)  # turned by the viewer, not here
+
+
+def test_an_image_will_do_for_a_kernel(tmp_path, model):
+    save(tmp_path / "in.png", np.uint8, 3)
+    delta = np.zeros((5, 5, 3), np.uint8)
+    delta[2, 2] = 200
+    Image.fromarray(delta).save(tmp_path / "kernel.png")
+    deblur(
+        tmp_path / "in.png", tmp_path / "kernel.png", "-o", tmp_path / "out.png", "--model", model
+    )
+    expected = through_model(pixels(np.uint8, 3), model)
+    np.testing.assert_allclose(read_photo(tmp_path / "out.png").colour, expected, atol=0.51)
+
+
+# --- it is `deconvolve` ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "boundary", "regularization"),
+    [
+        ([], "reflect", None),
+        (["--boundary", "wrap", "--regularization", "0.1"], "wrap", 0.1),
+    ],
+)
+def test_a_blurred_photograph_is_restored(tmp_path, model, options, boundary, regularization):
+    save(tmp_path / "in.png", np.uint8, 3)
+    blur = gx.disk_kernel(radius=1.5, size=5)
+    np.save(tmp_path / "disk.npy", 7.0 * blur)
+    deblur(
+        *(tmp_path / "in.png", tmp_path / "disk.npy", "-o", tmp_path / "out.png"),
+        *("--model", model, *options),
+    )
+    expected = gx.deconvolve(
+        jnp.asarray(pixels(np.uint8, 3) / 255.0, jnp.float32),
+        blur,
+        gx.load_model(model),
+        boundary=boundary,
+        regularization=regularization,
+    )
+    found = read_photo(tmp_path / "out.png").colour / 255.0
+    np.testing.assert_allclose(found, expected, atol=0.6 / 255)
+    assert np.abs(found - pixels(np.uint8, 3) / 255.0).max() > 0.02
+
+
+# --- mistakes ----------------------------------------------------------------------------------
+
+
+def refused(capsys, *arguments: object, quoted: str) -> None:
+    """Exit status 1 and one line on the error stream."""
+    with pytest.raises(SystemExit) as raised:
+        deblur(*arguments)
+    message = raised.value.code
+    assert isinstance(message, str)  # Python prints it on the error stream and exits with 1
+    assert message.startswith("glra-jax: ")
+    assert "\n" not in message
+    assert re.search(quoted, message), message
+    assert "written" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("values", "quoted"),
+    [
+        (np.ones((3, 3, 3)), r"k\.npy holds float64\(3, 3, 3\); a kernel is two-dimensional"),
+        (np.ones((0, 3)), r"k\.npy: kernel must be 2-D and not empty, got shape \(0, 3\)"),
+        (np.array([[1.0, np.nan]]), r"k\.npy: kernel has the sum nan; it must be finite"),
+        (np.array([[1.0, np.inf]]), r"k\.npy: kernel has the sum inf"),
+        (np.zeros((3, 3)), r"k\.npy: kernel has the sum 0; it must be finite and positive"),
+        (-np.ones((3, 3)), r"k\.npy: kernel has the sum -9; it must be"),
+        (np.ones((3, 11)), r"k\.npy: kernel of shape \(3, 11\) is larger than the support 9; crop"),
+        (np.ones((3, 3)) * 1j, r"k\.npy holds complex128\(3, 3\)"),
+    ],
+)
+def test_bad_kernels(tmp_path, model, capsys, values, quoted):
+    save(tmp_path / "in.png", np.uint8, 1)
+    np.save(tmp_path / "k.npy", values)
+    output = tmp_path / "out.png"
+    refused(
+        capsys,
+        tmp_path / "in.png",
+        tmp_path / "k.npy",
+        "-o",
+        output,
+        "--model",
+        model,
+        quoted=quoted,
+    )
+    assert not output.exists()
+
+
+def test_bad_photographs(tmp_path, model, kernel, capsys):
+    def attempt(name: str, quoted: str) -> None:
+        options = ("-o", tmp_path / "out.png", "--model", model)
+        refused(capsys, tmp_path / name, kernel, *options, quoted=quoted)
+        assert not (tmp_path / "out.png").exists()
+
+    attempt("gone.png", r"No such file or directory: '.*gone\.png'")
+    (tmp_path / "letter.jpg").write_text("Dear Sir or Madam")
+    attempt("letter.jpg", r"letter\.jpg is not an image that can be read")
+    Image.new("CMYK", (40, 40)).save(tmp_path / "print.jpg")
+    attempt("print.jpg", r"print\.jpg has CMYK pixels; convert it to grey or RGB")
+    for name, dtype in (("a.png", np.uint8), ("b.png", np.uint16), ("c.jpg", np.uint8)):
+        save(tmp_path / name, dtype, 3)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) // 2])
+        attempt(name, rf"{name} cannot be read, it may be truncated: .+")
+
+
+def test_bad_outputs(tmp_path, model, kernel, capsys):
+    save(tmp_path / "in8.png", np.uint8, 4)
+    save(tmp_path / "in16.png", np.uint16, 3)
+
+    def attempt(source: str, output: str, quoted: str) -> None:
+        options = ("-o", tmp_path / output, "--model", model)
+        refused(capsys, tmp_path / source, kernel, *options, quoted=quoted)
+
+    attempt(
+        "in16.png", "out.jpg", r"out\.jpg: JPEG cannot hold 16 bits a channel; write .*out\.png"
+    )
+    attempt("in8.png", "out.jpg", r"out\.jpg: JPEG cannot hold an alpha channel; write .*out\.png")
+    attempt("in8.png", "out.xyz", r"out\.xyz must end in one of .*\.png")
+    attempt("in8.png", "out", r"out must end in one of")
+    attempt("in8.png", "gone/out.png", r"the folder .*gone does not exist; make it first")
+    (tmp_path / "there.png").write_bytes(b"precious")
+    attempt("in8.png", "there.png", r"there\.png exists; choose another name, or .*--overwrite")
+    assert (tmp_path / "there.png").read_bytes() == b"precious"
+    attempt("in8.png", "in8.png", r"in8\.png exists")
+
+
+def test_overwriting_when_asked(tmp_path, model, kernel):
+    save(tmp_path / "in.png", np.uint8, 1)
+    deblur(
+        *(tmp_path / "in.png", kernel, "-o", tmp_path / "in.png"),
+        *("--model", model, "--overwrite"),
+    )
+    expected = through_model(pixels(np.uint8, 1), model)
+    np.testing.assert_allclose(read_photo(tmp_path / "in.png").colour, expected, atol=0.51)
+
+
+def test_bad_models_and_regularization(tmp_path, model, kernel, capsys):
+    save(tmp_path / "in.png", np.uint8, 1)
+    common = (tmp_path / "in.png", kernel, "-o", tmp_path / "out.png")
+    refused(
+        capsys, *common, "--model", "glraa", quoted=r"no model file 'glraa', and the models that"
+    )
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(model.read_bytes()[:5000])
+    refused(
+        capsys, *common, "--model", cut, quoted=r"^glra-jax: \S*cut\.safetensors is not a whole"
+    )
+    for value in ("0", "-0.5", "nan"):
+        shown = {"0": "0.0"}.get(value, value)
+        refused(
+            capsys,
+            *(*common, "--model", model, f"--regularization={value}"),
+            quoted=f"regularization must be finite and above 0, got {shown}",
+        )
+    assert not (tmp_path / "out.png").exists()
+
+
+# --- as a program ------------------------------------------------------------------------------
+
+
+def run(*command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "glra_jax.cli", *map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+
+
+def test_exit_status_and_error_stream(tmp_path, kernel):
+    done = run("deblur", tmp_path / "gone.png", kernel, "-o", tmp_path / "out.png")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("glra-jax: ")
+    assert "gone.png" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "quoted"),
+    [
+        (["sharpen"], "sharpen"),
+        (["deblur", "in.png"], "KERNEL"),
+        (["deblur", "in.png", "k.npy", "-o", "o.png", "--boundary", "valid"], "valid"),
+        (["deblur", "in.png", "k.npy", "-o", "o.png", "--strength", "3"], "--strength"),
+    ],
+)
+def test_errors_of_usage(command, quoted, capsys):
+    with pytest.raises(SystemExit) as raised:
+        cli.main(command)
+    assert raised.value.code == 2
+    assert quoted in capsys.readouterr().err
+
+
+def test_help_names_every_option_with_its_default(capsys):
+    with pytest.raises(SystemExit) as raised:
+        cli.main(["deblur", "--help"])
+    assert raised.value.code == 0
+    shown = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    for text in ("PHOTO", "KERNEL", "-o PATH, --output PATH", "(required)"):
+        assert text in shown
+    for option, default in (
+        ("--model", cli.DEFAULT_MODEL),
+        ("--boundary", "reflect"),
+        ("--regularization", "None"),
+        ("--overwrite", "False"),
+    ):
+        assert re.search(rf"{option} (?:(?!--)[^(])*\(default: {default}\)", shown), (option, shown)

@@ -1,0 +1,244 @@
+"""The comparison with PyTorch, at a small size, and its PyTorch network against NumPy."""
+
+import csv
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_caffe import net_bytes, random_layers
+
+import glra_jax as gx
+from experiments import compare_torch
+from experiments.comparison_report import Row
+from glra_jax import interop
+from glra_jax.batches import Batch
+
+torch = pytest.importorskip("torch")
+from experiments import torch_reference  # noqa: E402
+
+SMALL = ("--steps", "3", "--batch", "2", "--patch", "40")
+
+
+@pytest.fixture(scope="module")
+def weights(small_basis, tmp_path_factory):
+    """A file of random weights, support 31, rank 6 and 14 features, as a PyTorch user has it."""
+    left, right = (torch.from_numpy(np.array(side)) for side in small_basis)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torch_reference.DeconvNet(left, right, features=14)
+    path = tmp_path_factory.mktemp("weights") / "network.pt"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(weights, tmp_path_factory):
+    """What the program writes and returns."""
+    folder = tmp_path_factory.mktemp("runs") / "compare"
+    options = compare_torch.CompareOptions(
+        output=folder, weights=str(weights), steps=3, batch=2, patch=40
+    )
+    rows = compare_torch.run(options)
+    return folder, {(row.precision, row.quantity): row for row in rows}
+
+
+def test_differences_are_within_their_bounds(report):
+    _, rows = report
+    bounded = {key: row for key, row in rows.items() if row.bound is not None}
+    assert {key: row.bound for key, row in bounded.items()} == {
+        ("float32", "output"): 1e-5,
+        ("float32", "gradient, relative by layer"): 1e-4,
+        ("float64", "output"): 1e-12,
+        ("float64", "gradient, relative by layer"): 1e-10,
+    }
+    for key, row in bounded.items():
+        assert 0 < row.difference < row.bound, key
+        assert row.jax_seconds > 0, key
+        assert row.torch_seconds > 0, key
+
+
+def test_training_takes_the_same_way(report):
+    _, rows = report
+    after = "weights after 3 steps of"
+    # A step moves a weight by about the learning rate, 1e-4.
+    assert rows["float32", f"{after} Adam"].difference < 2e-6
+    assert rows["float32", f"{after} AdamW"].difference < 2e-6
+    assert rows["float64", f"{after} AdamW"].difference < 1e-11
+    # Here the library's schedule gives the learning rate as a float32, off by up to 6e-8.
+    assert rows["float64", f"{after} Adam"].difference < 1e-8
+    # Which one it is matters far more than that.
+    for precision in ("float32", "float64"):
+        assert rows[precision, "for scale: Adam from AdamW, both JAX"].difference > 1e-5
+
+
+def test_report(report):
+    folder, rows = report
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "comparison.csv",
+        "comparison.md",
+        "difference.png",
+        "steps.csv",
+    ]
+    with (folder / "comparison.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(rows) == 11
+    for line in lines:
+        assert float(line["difference"]) == rows[line["precision"], line["quantity"]].difference
+    table = (folder / "comparison.md").read_text().splitlines()
+    assert len(table) == 13
+    output = rows["float32", "output"]
+    assert table[3].startswith(f"| float32 | output | {output.difference:.2e} | 1e-05 | ")
+    with (folder / "steps.csv").open(newline="") as file:
+        steps = list(csv.DictReader(file))
+    assert [line["step"] for line in steps] == ["1", "2", "3"]
+    for precision in ("float32", "float64"):
+        for name in ("Adam", "AdamW"):
+            row = rows[precision, f"weights after 3 steps of {name}"]
+            assert float(steps[-1][f"{precision} {name}"]) == row.difference
+    assert (folder / "difference.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_leaves_the_precision_as_it_was(report):
+    assert report
+    assert jnp.zeros(()).dtype == jnp.float32
+    with compare_torch.precision_enabled("float64"):
+        assert jnp.zeros(()).dtype == jnp.float64
+    assert jnp.zeros(()).dtype == jnp.float32
+
+
+def test_nothing_is_overwritten(report, weights):
+    folder, _ = report
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(SystemExit, match="compare exists; choose another folder"):
+        compare_torch.main(["--output", str(folder), "--weights", str(weights), *SMALL])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_wrong_network_is_found_out(weights, monkeypatch):
+    right = torch_reference.Core.forward
+    monkeypatch.setattr(
+        torch_reference.Core, "forward", lambda self, x, M: right(self, x, M.transpose(-1, -2))
+    )
+    model = interop.load_torch_model(weights)
+    config = compare_torch.CompareOptions(steps=1, patch=40).train_config(model.config)
+    sides = (
+        compare_torch.JaxSide(model, config, precision="float32", method="direct"),
+        compare_torch.TorchSide(model, config, precision="float32"),
+    )
+    rng = np.random.default_rng(0)
+    batch = Batch(
+        rng.random((1, 40, 40, 1)), rng.normal(size=(1, 6, 6)), rng.random((1, 10, 10, 1))
+    )
+    rows = compare_torch.compare_start(*sides, batch)
+    assert [row.difference > row.bound for row in rows] == [True, True]
+
+
+@pytest.mark.parametrize("difference", [2e-5, np.nan])
+def test_ends_with_an_error_above_a_bound(monkeypatch, difference):
+    rows = [
+        Row("float32", "output", difference, 1e-5),
+        Row("float64", "gradient", 1e-11, 1e-10),
+        Row("float32", "weights", 1.0),
+    ]
+    monkeypatch.setattr(compare_torch, "run", lambda options: rows)
+    with pytest.raises(SystemExit, match=r"^error: above the bound: float32 output$"):
+        compare_torch.main([])
+    rows[0] = Row("float32", "output", 9e-6, 1e-5)
+    compare_torch.main([])
+
+
+def test_weights_of_every_kind(weights, small_basis, tmp_path):
+    model = interop.load_torch_model(weights)
+    gx.save_model(model, tmp_path / "own.safetensors")
+    interop.save_torch_model(model, tmp_path / "torch.safetensors")
+    for path in (weights, tmp_path / "own.safetensors", tmp_path / "torch.safetensors"):
+        read = compare_torch.read_model(str(path), None)
+        jax.tree.map(np.testing.assert_array_equal, read.params, model.params)
+        jax.tree.map(np.testing.assert_array_equal, read.basis, model.basis)
+
+    layers = random_layers(31, 6, 5)
+    (tmp_path / "net.caffemodel").write_bytes(net_bytes(layers))
+    read = compare_torch.read_model(str(tmp_path / "net.caffemodel"), small_basis)
+    np.testing.assert_array_equal(read.params["refine_3"]["bias"], layers["conv5"][1])
+
+    with pytest.raises(ValueError, match=r"without its basis.*--basis"):
+        compare_torch.read_model(str(tmp_path / "net.caffemodel"), None)
+    with pytest.raises(ValueError, match="leave --basis out"):
+        compare_torch.read_model(str(tmp_path / "own.safetensors"), small_basis)
+    with pytest.raises(FileNotFoundError, match=r"no model file 'absent\.safetensors'"):
+        compare_torch.read_model("absent.safetensors", None)
+
+
+def test_a_fresh_network(small_basis, tmp_path, monkeypatch):
+    fitted = []
+
+    def fit(config):
+        fitted.append(config)
+        return small_basis
+
+    monkeypatch.setattr(compare_torch, "training_basis", fit)
+    options = compare_torch.CompareOptions(patch=40, support=31, rank=6, features=14)
+    model, config = compare_torch.starting_model(options)
+    assert fitted == [config]
+    assert model.config == gx.ModelConfig(31, 6, 14, 0.01)
+    kernel = model.params["vertical"]["kernel"]
+    np.testing.assert_array_equal(kernel[::-1, 0, 0], small_basis.left)
+
+    def remember(key, basis, **options):
+        del key
+        return basis, options
+
+    monkeypatch.setattr(compare_torch, "initial_model", remember)
+    np.savez(tmp_path / "basis.npz", left=small_basis.left, right=small_basis.right)
+    from_file = replace(options, basis=tmp_path / "basis.npz", support=151, rank=50)
+    (basis, _), config = compare_torch.starting_model(from_file)
+    assert fitted == [config]
+    jax.tree.map(np.testing.assert_array_equal, basis, small_basis)
+
+
+def test_batches_of_photographs(small_basis):
+    options = compare_torch.CompareOptions(steps=2, batch=2, patch=40)
+    config = options.train_config(gx.ModelConfig(31, 6, 14))
+    batches = compare_torch.photograph_batches(config, small_basis)
+    assert len(batches) == 2
+    for batch in batches:
+        assert batch.blurred.shape == (2, 40, 40, 1)
+        assert batch.core.shape == (2, 6, 6)
+        assert batch.sharp.shape == (2, 10, 10, 1)
+        # Of the middle of the same photographs: what is sharp here is blurred there.
+        for blurred, sharp in zip(batch.blurred, batch.sharp, strict=True):
+            assert abs(blurred[15:25, 15:25].mean() - sharp.mean()) < 0.1
+    assert np.abs(batches[0].blurred - batches[1].blurred).max() > 0.05
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (6, 9), (31, 31)])
+def test_torch_inverse_and_core_against_numpy(small_basis, shape):
+    rng = np.random.default_rng(0)
+    kernel = rng.random(shape) ** 4
+    kernel /= kernel.sum()
+    grid = np.zeros((31, 31))
+    centre = [slice(15 - n // 2, 15 - n // 2 + n) for n in shape]
+    grid[centre[0], centre[1]] = kernel
+    spectrum = np.fft.fft2(np.fft.ifftshift(grid))
+    expected = np.fft.fftshift(
+        np.fft.ifft2(np.conj(spectrum) / (np.abs(spectrum) ** 2 + 0.02)).real
+    )
+    tensor = torch.from_numpy(kernel)
+    inverse = torch_reference.pseudo_inverse(tensor, 31, 0.02).numpy()
+    np.testing.assert_allclose(inverse, expected, rtol=0, atol=1e-12)
+
+    left, right = (np.linalg.qr(np.asarray(side, np.float64))[0] for side in small_basis)
+    core = left.T @ expected @ right
+    core /= (left @ core @ right.T).sum()
+    network = torch_reference.DeconvNet(
+        torch.from_numpy(left), torch.from_numpy(right), features=14, regularization=0.02
+    )
+    np.testing.assert_allclose(network.core_of(tensor).numpy(), core, rtol=0, atol=1e-10)
+    basis = gx.Basis(*(jnp.asarray(side, jnp.float32) for side in (left, right)))
+    ours = jax.jit(partial(gx.deconvolution_core, basis, regularization=0.02))
+    np.testing.assert_allclose(
+        ours(jnp.asarray(kernel, jnp.float32)), core, rtol=0, atol=2e-4 * np.abs(core).max()
+    )

@@ -1,0 +1,265 @@
+"""The degradation model against NumPy and SciPy in float64, and the statistics of its draws."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.signal
+import scipy.stats
+
+import glra_jax as gx
+from glra_jax.degradation import release_gain
+
+SHAPES = ((3, 3), (4, 4), (5, 2), (1, 6), (7, 9))
+NUMPY_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+SCIPY_MODES = {"reflect": "mirror", "edge": "nearest", "wrap": "wrap"}
+
+
+def asymmetric_kernel(shape):
+    kernel = np.random.default_rng(shape[0] * 10 + shape[1]).uniform(size=shape) ** 4
+    return np.float32(kernel / kernel.sum())
+
+
+def reference_blur(x, kernel, boundary):
+    """True convolution with the kernel's centre at `size // 2`, in float64."""
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    if boundary != "valid":
+        pads = [(n - 1 - n // 2, n // 2) for n in kernel.shape]
+        x = np.pad(x, pads, mode=NUMPY_MODES[boundary])
+    return scipy.signal.convolve2d(x, kernel, mode="valid")
+
+
+# --- blur ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "edge", "wrap", "valid"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_blur_is_true_convolution(photograph, shape, boundary):
+    x, kernel = photograph[:25, :32], asymmetric_kernel(shape)
+    y = gx.blur(x, kernel, boundary=boundary)
+    assert y.dtype == jnp.float32
+    expected = reference_blur(x, kernel, boundary)
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y, expected, atol=2e-6)
+    if boundary == "valid":
+        return
+    # scipy.ndimage has a centre of its own, at size // 2 too.
+    other = scipy.ndimage.convolve(np.float64(x), np.float64(kernel), mode=SCIPY_MODES[boundary])
+    np.testing.assert_allclose(y, other, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [5, 6])
+def test_a_delta_shifts_as_convolution_does(photograph, size):
+    centre = size // 2
+    still = jnp.zeros((size, size)).at[centre, centre].set(1.0)
+    np.testing.assert_allclose(gx.blur(photograph, still), photograph, atol=1e-6)
+    moved = jnp.zeros((size, size)).at[centre + 1, centre - 2].set(1.0)
+    expected = np.roll(photograph, (1, -2), (0, 1))
+    np.testing.assert_allclose(gx.blur(photograph, moved), expected, atol=1e-6)
+
+
+def test_blur_takes_channels_and_batches_one_by_one(colour_photograph):
+    kernel = asymmetric_kernel((4, 5))
+    batch = np.stack([colour_photograph[:20, :24], colour_photograph[30:50, 40:64]])
+    whole = gx.blur(batch, kernel, boundary="edge")
+    for n in range(2):
+        np.testing.assert_allclose(gx.blur(batch[n], kernel, boundary="edge"), whole[n], atol=1e-6)
+        for c in range(3):
+            expected = reference_blur(batch[n, ..., c], kernel, "edge")
+            np.testing.assert_allclose(whole[n, ..., c], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "edge", "wrap", "valid"])
+def test_blur_keeps_a_flat_image(boundary):
+    flat = jnp.full((12, 13, 3), 0.37)
+    y = gx.blur(flat, asymmetric_kernel((6, 5)), boundary=boundary)
+    np.testing.assert_allclose(y, 0.37, atol=1e-6)
+
+
+def test_blur_under_transformations(photograph):
+    x, kernel = jnp.asarray(photograph[:20, :24]), jnp.asarray(asymmetric_kernel((4, 5)))
+    eager = gx.blur(x, kernel)
+    np.testing.assert_allclose(jax.jit(gx.blur)(x, kernel), eager, atol=1e-6)
+    kernels = jnp.stack([kernel, kernel[::-1]])
+    stacked = jax.vmap(gx.blur, (None, 0))(x, kernels)
+    np.testing.assert_allclose(stacked, [gx.blur(x, k) for k in kernels], atol=1e-6)
+    # Blurring is linear: its derivative is itself.
+    direction = jnp.asarray(photograph[20:40, 24:48])
+    _, slope = jax.jvp(lambda x: gx.blur(x, kernel), (x,), (direction,))
+    np.testing.assert_allclose(slope, gx.blur(direction, kernel), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, jnp.float16, jnp.bfloat16])
+def test_other_floats_are_blurred_too(photograph, dtype):
+    x, kernel = photograph[:20, :24].astype(dtype), asymmetric_kernel((4, 5)).astype(dtype)
+    kernel = kernel if dtype is np.float64 else asymmetric_kernel((4, 5))
+    y = gx.blur(x, kernel)
+    # JAX has no float64 unless it is switched on.
+    assert y.dtype == (jnp.float32 if dtype is np.float64 else dtype)
+    expected = reference_blur(x, kernel, "wrap")
+    tolerance = 1e-6 if dtype is np.float64 else float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(np.float64(y), expected, atol=tolerance)
+
+
+# --- the two protocols ---------------------------------------------------------------------------
+
+
+def test_sharp_targets(photograph):
+    expected = np.clip(1.2 * np.float64(photograph), 0.0, 1.0)
+    assert (expected == 1.0).any() or photograph.max() < 1 / 1.2
+    np.testing.assert_allclose(gx.sharp_target(photograph), expected, atol=1e-6)
+    np.testing.assert_array_equal(gx.sharp_target(photograph, protocol="release"), photograph)
+    np.testing.assert_array_equal(gx.sharp_target(jnp.array([[0.0, 0.9, 1.0]])), [[0.0, 1.0, 1.0]])
+
+
+@pytest.mark.parametrize("boundary", ["wrap", "reflect", "edge", "valid"])
+def test_paper_protocol_without_noise(photograph, boundary):
+    x, kernel = np.minimum(1.6 * photograph, 1.0), asymmetric_kernel((5, 6))
+    y = gx.degrade(jax.random.key(0), x, kernel, protocol="paper", noise=0.0, boundary=boundary)
+    expected = reference_blur(np.clip(1.2 * np.float64(x), 0, 1), kernel, boundary).clip(0, 1)
+    assert y.dtype == jnp.float32
+    np.testing.assert_allclose(y, expected, atol=3e-6)
+
+
+@pytest.mark.parametrize("boundary", ["wrap", "valid"])
+def test_release_protocol_without_noise(photograph, boundary):
+    x, kernel = np.minimum(1.6 * photograph, 1.0), asymmetric_kernel((5, 6))
+    key = jax.random.key(4)
+    y = gx.degrade(key, x, kernel, protocol="release", noise=0.0, boundary=boundary)
+    (gain,) = release_gain(key, 1)
+    blurred = reference_blur(x, kernel, boundary)
+    assert (float(gain) * blurred > 1.0).any()  # it is saturated somewhere
+    np.testing.assert_allclose(y, (float(gain) * blurred).clip(0, 1), atol=3e-6)
+
+
+def test_release_draws_a_gain_for_each_image(photograph):
+    x = np.stack([0.8 * photograph[:30, :30]] * 4)[..., None].repeat(3, axis=3)
+    kernel, key = asymmetric_kernel((3, 3)), jax.random.key(1)
+    y = gx.degrade(key, x, kernel, protocol="release", noise=0.0)
+    ratio = np.asarray(y / gx.blur(x, kernel))
+    gains = ratio.mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(ratio, np.broadcast_to(gains[:, None, None, None], x.shape), 1e-4)
+    np.testing.assert_allclose(gains, release_gain(key, 4), rtol=1e-5)
+    assert len(set(gains.round(5))) == 4
+
+
+def test_release_gains_are_even_from_1_to_1_point_2():
+    gains = np.asarray(release_gain(jax.random.key(0), 4000))
+    assert gains.dtype == np.float32
+    assert gains.min() >= 1.0
+    assert gains.max() < 1.2
+    assert scipy.stats.kstest(gains, scipy.stats.uniform(1.0, 0.2).cdf).pvalue > 0.01
+    keys = jax.random.split(jax.random.key(1), 1000)
+    single = np.asarray(jax.vmap(lambda key: release_gain(key, 1)[0])(keys))
+    assert scipy.stats.kstest(single, scipy.stats.uniform(1.0, 0.2).cdf).pvalue > 0.01
+
+
+def noise_of(protocol, noise):
+    """What is added to a flat grey image, nowhere near saturation."""
+    x, kernel = jnp.full((2, 64, 64, 3), 0.4), asymmetric_kernel((3, 3))
+    key = jax.random.key(7)
+    clean = gx.degrade(key, x, kernel, protocol=protocol, noise=0.0)
+    return np.float64(gx.degrade(key, x, kernel, protocol=protocol, noise=noise) - clean)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.03])
+def test_paper_noise_is_gaussian(noise):
+    found = noise_of("paper", noise)
+    assert found.mean() == pytest.approx(0.0, abs=4 * noise / np.sqrt(found.size))
+    assert found.std() == pytest.approx(noise, rel=0.02)
+    assert scipy.stats.kstest(found.ravel(), scipy.stats.norm(0, noise).cdf).pvalue > 0.01
+    uncorrelated(found)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+def test_release_noise_is_even_from_zero(noise):
+    found = noise_of("release", noise)
+    assert found.min() > -1e-6
+    assert found.max() < noise + 1e-6
+    assert scipy.stats.kstest(found.ravel(), scipy.stats.uniform(0, noise).cdf).pvalue > 0.01
+    uncorrelated(found)
+
+
+def uncorrelated(noise):
+    """Noise of its own in every pixel, channel and image."""
+    for axis in range(noise.ndim):
+        first, second = np.moveaxis(noise, axis, 0)[:2]
+        correlation = np.corrcoef(first.ravel(), second.ravel())[0, 1]
+        assert abs(correlation) < 4 / np.sqrt(first.size)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "release"])
+def test_degrade_is_a_function_of_its_key(photograph, protocol):
+    x, kernel = jnp.asarray(photograph[:20, :24]), jnp.asarray(asymmetric_kernel((4, 5)))
+    degrade = partial(gx.degrade, protocol=protocol)
+    eager = degrade(jax.random.key(0), x, kernel)
+    np.testing.assert_array_equal(degrade(jax.random.key(0), x, kernel), eager)
+    assert jnp.abs(degrade(jax.random.key(1), x, kernel) - eager).mean() > 1e-3
+    jitted = jax.jit(degrade)(jax.random.key(0), x, kernel, noise=0.01)
+    np.testing.assert_allclose(jitted, eager, atol=2e-6)
+    keys = jnp.stack([jax.random.key(1), jax.random.key(0)])
+    stacked = jax.jit(jax.vmap(degrade, (0, None, None)))(keys, x, kernel)
+    np.testing.assert_allclose(stacked[1], eager, atol=2e-6)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "release"])
+def test_degraded_images_are_saturated(protocol):
+    x = jnp.concatenate([jnp.zeros((8, 16)), jnp.ones((8, 16))])
+    kernel = asymmetric_kernel((3, 3))
+    y = gx.degrade(jax.random.key(2), x, kernel, protocol=protocol, noise=0.2)
+    assert y.min() >= 0.0
+    assert y.max() == 1.0
+    assert (y == 1.0).mean() > 0.1
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+IMAGE = np.full((8, 9), 0.5, np.float32)
+KERNEL = np.full((3, 3), 1 / 9, np.float32)
+
+
+@pytest.mark.parametrize("call", [gx.blur, partial(gx.degrade, jax.random.key(0))])
+@pytest.mark.parametrize(
+    ("x", "kernel", "error", "quoted"),
+    [
+        (IMAGE[0], KERNEL, ValueError, r"rank 1.*\(9,\)"),
+        (IMAGE[None, None, None], KERNEL, ValueError, r"rank 5.*\(1, 1, 1, 8, 9\)"),
+        (IMAGE[:0], KERNEL, ValueError, r"empty.*\(0, 9\)"),
+        (IMAGE * np.nan, KERNEL, ValueError, "72 NaN"),
+        (np.uint8(200 * IMAGE), KERNEL, TypeError, r"uint8.*255\.0"),
+        (IMAGE, KERNEL[0], ValueError, r"2-D.*\(3,\)"),
+        (IMAGE, KERNEL[:0], ValueError, r"empty.*\(0, 3\)"),
+        (IMAGE, KERNEL * np.nan, ValueError, "9 NaN"),
+        (IMAGE, KERNEL * 0, ValueError, "all zero"),
+        (IMAGE, -KERNEL, ValueError, "sum -1"),
+        (IMAGE, 2 * KERNEL, ValueError, "sum 2.*normalize_kernel"),
+        (IMAGE, np.eye(3, dtype=np.int32), TypeError, "int32"),
+        (IMAGE, np.full((9, 1), 1 / 9), ValueError, r"\(9, 1\).*larger.*\(8, 9\)"),
+    ],
+)
+def test_bad_images_and_kernels(call, x, kernel, error, quoted):
+    with pytest.raises(error, match=quoted):
+        call(x, kernel)
+
+
+def test_bad_options():
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match=r"boundary.*valid, got 'zero'"):
+        gx.blur(IMAGE, KERNEL, boundary="zero")
+    with pytest.raises(ValueError, match=r"protocol.*paper, release, got 'text'"):
+        gx.degrade(key, IMAGE, KERNEL, protocol="text")
+    with pytest.raises(ValueError, match=r"protocol.*got 'text'"):
+        gx.sharp_target(IMAGE, protocol="text")
+    with pytest.raises(ValueError, match=r"noise.*got -0\.1"):
+        gx.degrade(key, IMAGE, KERNEL, noise=-0.1)
+    with pytest.raises(ValueError, match=r"noise.*got nan"):
+        gx.degrade(key, IMAGE, KERNEL, noise=np.nan)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "release"])
+def test_integer_images_have_no_sharp_target(protocol):
+    with pytest.raises(TypeError, match=r"uint8.*255\.0"):
+        gx.sharp_target(np.uint8(200 * IMAGE), protocol=protocol)

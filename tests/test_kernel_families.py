@@ -1,0 +1,135 @@
+"""Random blur kernels: each draw is of its family and in its ranges, and all of them occur."""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+import glra_jax as gx
+from glra_jax.kernel_families import sample_inverses
+
+COUNT = 300
+GAUSSIAN = gx.KernelFamilies(
+    families=("gaussian",), min_size=5, max_size=11, min_sigma=0.9, max_sigma=3.0
+)
+DISK = gx.KernelFamilies(families=("disk",), min_size=5, max_size=11, min_radius=1.5)
+MOTION = gx.KernelFamilies(families=("motion",), min_size=5, max_size=11)
+
+
+@cache
+def draws(families):
+    sample = jax.jit(jax.vmap(lambda key: gx.sample_kernel(key, families)))
+    return np.asarray(sample(jax.random.split(jax.random.key(0), COUNT)), np.float64)
+
+
+def half_windows(kernels):
+    """Largest distance along an axis from the centre to a pixel that is not zero."""
+    distance = np.abs(np.arange(kernels.shape[1]) - kernels.shape[1] // 2)
+    far = np.maximum(distance[:, None], distance[None, :])
+    return np.where(kernels > 0, far, 0).max(axis=(1, 2))
+
+
+@pytest.mark.parametrize("families", [GAUSSIAN, DISK, MOTION])
+def test_draws_are_kernels_of_one_shape(families):
+    kernels = draws(families)
+    assert kernels.shape == (COUNT, 11, 11)
+    assert kernels.min() >= 0.0
+    np.testing.assert_allclose(kernels.sum(axis=(1, 2)), 1.0, atol=1e-5)
+    differences = np.abs(kernels[1:] - kernels[:-1]).sum(axis=(1, 2))
+    assert differences.min() > 0.0
+
+
+def test_gaussian_draws_are_cut_off_gaussians():
+    kernels = draws(GAUSSIAN)
+    sigma = 1.0 / np.sqrt(2.0 * np.log(kernels[:, 5, 5] / kernels[:, 5, 6]))
+    assert sigma.min() > 0.9 - 1e-4
+    assert sigma.max() < 3.0 + 1e-4
+    assert scipy.stats.kstest(sigma, scipy.stats.uniform(0.9, 2.1).cdf).pvalue > 0.01
+    half = half_windows(kernels)
+    assert set(half) == {2, 3, 4, 5}  # every odd window from 5 to 11
+    x = np.arange(11) - 5
+    for kernel, s, h in zip(kernels, sigma, half, strict=True):
+        profile = np.where(np.abs(x) <= h, np.exp(-(x**2) / (2 * s**2)), 0.0)
+        expected = np.outer(profile, profile) / profile.sum() ** 2
+        np.testing.assert_allclose(kernel, expected, atol=1e-5)
+
+
+def test_disk_draws_are_disks_within_their_window():
+    kernels = draws(DISK)
+    radius = np.sqrt(1.0 / (np.pi * kernels[:, 5, 5]))
+    assert radius.min() > 1.5 - 1e-4
+    assert radius.max() < 5.5 + 1e-4
+    assert radius.max() > 5.0
+    disk = jax.jit(lambda radius: gx.disk_kernel(radius=radius, size=11))
+    for kernel, r in zip(kernels, radius, strict=True):
+        np.testing.assert_allclose(kernel, disk(r), atol=2e-5)
+
+
+def test_motion_draws_reach_from_a_half_to_the_whole_of_their_window():
+    kernels = draws(MOTION)
+    half = half_windows(np.where(kernels > 1e-6, kernels, 0.0))
+    assert half.max() == 5
+    assert half.min() == 2  # a path that reaches 1 to 2 pixels, in the smallest window
+    x = np.arange(11) - 5
+    np.testing.assert_allclose((kernels * x[:, None]).sum(axis=(1, 2)), 0.0, atol=1e-4)
+    np.testing.assert_allclose((kernels * x[None, :]).sum(axis=(1, 2)), 0.0, atol=1e-4)
+
+
+def test_one_size_only():
+    families = gx.KernelFamilies(families=("gaussian",), min_size=7, max_size=7, max_sigma=2.0)
+    assert set(half_windows(draws(families))) == {3}
+
+
+def test_families_are_equally_likely():
+    kernels = draws(gx.KernelFamilies(min_size=9, max_size=15))
+    values = np.linalg.svd(kernels, compute_uv=False)
+    separable = values[:, 1] < 1e-5 * values[:, 0]
+    turned = np.abs(kernels - np.rot90(kernels, axes=(1, 2))).max(axis=(1, 2)) < 1e-5
+    counts = [separable & turned, turned & ~separable, ~turned]  # Gaussian, disk, motion
+    # A third of 300 with a standard deviation of 8.
+    assert all(75 < c.sum() < 125 for c in counts), [c.sum() for c in counts]
+
+
+def test_a_kernel_is_a_function_of_its_key_with_jit_and_without():
+    keys = jax.random.split(jax.random.key(0), COUNT)
+    eager = gx.sample_kernel(keys[7], GAUSSIAN)
+    assert eager.dtype == jnp.float32
+    np.testing.assert_array_equal(eager, gx.sample_kernel(keys[7], GAUSSIAN))
+    np.testing.assert_allclose(draws(GAUSSIAN)[7], eager, atol=1e-5)
+
+
+def test_inverses_come_in_chunks_and_do_not_depend_on_them():
+    draw = partial(sample_inverses, families=GAUSSIAN, support=21, regularization=0.02)
+    chunks = list(draw(jax.random.key(3), count=7, chunk=5))
+    assert [chunk.shape for chunk in chunks] == [(5, 21, 21), (2, 21, 21)]
+    (whole,) = draw(jax.random.key(3), count=7)
+    np.testing.assert_allclose(np.concatenate(chunks), whole, atol=1e-5)
+    (other,) = draw(jax.random.key(4), count=7)
+    assert np.abs(other - whole).max() > 0.01
+    kernel = gx.sample_kernel(jax.random.split(jax.random.key(3), 7)[2], GAUSSIAN)
+    inverse = gx.pseudo_inverse(kernel, support=21, regularization=0.02)
+    np.testing.assert_allclose(whole[2], inverse, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "quoted"),
+    [
+        ({"families": ()}, ValueError, "families is empty.*gaussian, disk, motion"),
+        ({"families": ("box",)}, ValueError, "'box'"),
+        ({"min_size": 8}, ValueError, "odd, got 8"),
+        ({"max_size": 28}, ValueError, "odd, got 28"),
+        ({"min_size": 1}, ValueError, "at least 3, got 1"),
+        ({"min_size": 9.0}, TypeError, r"9\.0"),
+        ({"min_size": 15, "max_size": 13}, ValueError, "15.*13"),
+        ({"min_sigma": 0.0}, ValueError, r"0\.0"),
+        ({"min_sigma": 3.0, "max_sigma": 2.0}, ValueError, r"3\.0, 2\.0"),
+        ({"min_radius": 0.0}, ValueError, r"0\.0"),
+        ({"min_radius": 5.0}, ValueError, r"5\.0"),
+    ],
+)
+def test_families_refuse(options, error, quoted):
+    with pytest.raises(error, match=quoted):
+        gx.KernelFamilies(**options)

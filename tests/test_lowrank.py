@@ -1,0 +1,250 @@
+"""GLRA against NumPy in float64, its bounds, and the authors' released basis."""
+
+import os
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import glra_jax as gx
+from glra_jax.kernel_families import sample_inverses
+
+RELEASE_ARRAYS = "GLRA_JAX_RELEASE_ARRAYS"
+
+
+def random_stack(seed, count=6, support=10, decay=0.7):
+    """Matrices with singular values that fall off, as those of pseudo-inverses do."""
+    rng = np.random.default_rng(seed)
+    scale = decay ** np.arange(support)
+    left, right = (np.linalg.qr(rng.normal(size=(support, support)))[0] for _ in range(2))
+    cores = rng.normal(size=(count, support, support)) * scale[:, None] * scale[None, :]
+    return left @ cores @ right.T
+
+
+def squared_error(kernels, left, right):
+    """Summed squared error of the best cores, in float64."""
+    left, right = np.asarray(left, np.float64), np.asarray(right, np.float64)
+    rest = kernels - left @ (left.T @ kernels @ right) @ right.T
+    return float((rest**2).sum())
+
+
+def reference_glra(kernels, rank, sweeps):
+    """Ye's alternating eigenproblems in float64, from the same start."""
+
+    def leading(gram):
+        return np.linalg.eigh(gram)[1][:, ::-1][:, :rank]
+
+    left = leading(np.einsum("pij,pkj->ik", kernels, kernels))
+    errors = []
+    for _ in range(sweeps):
+        right = leading(np.einsum("pij,pik->jk", left.T @ kernels, left.T @ kernels))
+        left = leading(np.einsum("pij,pkj->ik", kernels @ right, kernels @ right))
+        errors.append(squared_error(kernels, left, right))
+    return errors
+
+
+def orthonormality(basis):
+    eye = np.eye(basis.left.shape[1])
+    return max(np.abs(np.asarray(b, np.float64).T @ np.asarray(b) - eye).max() for b in basis)
+
+
+@given(seed=st.integers(0, 2**32 - 1), rank=st.sampled_from([1, 4]), decay=st.floats(0.3, 1.0))
+def test_glra_on_random_stacks(seed, rank, decay):
+    kernels = random_stack(seed, decay=decay)
+    basis, errors = gx.fit_glra(kernels, rank=rank, num_iters=5)
+    assert basis.left.shape == basis.right.shape == (10, rank)
+    assert basis.left.dtype == errors.dtype == jnp.float32
+    assert orthonormality(basis) < 1e-5
+    # It never rises, and it is the error that the basis really has.
+    assert errors.shape == (5,)
+    assert (np.diff(errors) <= 0).all()
+    total = float((kernels**2).sum())
+    assert float(errors[-1]) == pytest.approx(squared_error(kernels, *basis), abs=1e-5 * total)
+    # Never better than the best basis for one side alone.
+    for gram in ("pij,pkj->ik", "pji,pjk->ik"):
+        tail = np.linalg.eigvalsh(np.einsum(gram, kernels, kernels))[: 10 - rank].sum()
+        assert errors[-1] >= tail - 1e-5 * total
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_glra_finds_what_float64_finds(seed):
+    kernels = random_stack(seed)
+    _, errors = gx.fit_glra(kernels, rank=4, num_iters=5)
+    total = float((kernels**2).sum())
+    np.testing.assert_allclose(errors, reference_glra(kernels, 4, 5), atol=2e-5 * total)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 6])
+def test_one_kernel_gives_the_truncated_svd(rank):
+    kernel = random_stack(3, count=1)[0]
+    basis, errors = gx.fit_glra(kernel[None], rank=rank, num_iters=3)
+    u, s, vt = np.linalg.svd(kernel)
+    np.testing.assert_allclose(errors, (s[rank:] ** 2).sum(), rtol=1e-4)
+    best = (u[:, :rank] * s[:rank]) @ vt[:rank]
+    found = gx.reconstruct(basis, gx.project(basis, kernel))
+    np.testing.assert_allclose(found, best, atol=1e-5)
+
+
+def test_what_has_the_rank_is_kept_whole():
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(20, 3)))[0] for _ in range(2))
+    kernels = left @ rng.normal(size=(8, 3, 3)) @ right.T
+    basis, errors = gx.fit_glra(kernels, rank=3, num_iters=2)
+    assert errors[-1] < 1e-9 * (kernels**2).sum()
+    np.testing.assert_allclose(basis.left @ basis.left.T, left @ left.T, atol=1e-5)
+    np.testing.assert_allclose(basis.right @ basis.right.T, right @ right.T, atol=1e-5)
+
+
+def test_full_rank_loses_nothing():
+    kernels = random_stack(1)
+    basis, errors = gx.fit_glra(kernels, rank=10, num_iters=2)
+    assert errors[-1] < 1e-9 * (kernels**2).sum()
+    assert orthonormality(basis) < 1e-5
+
+
+def chunked(kernels):
+    return [kernels[:2], kernels[2:3], kernels[3:]]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [chunked, lambda kernels: lambda: iter(chunked(kernels)), lambda kernels: (kernels,)],
+    ids=["list", "callable", "tuple"],
+)
+def test_chunks_give_what_the_array_gives(chunks):
+    kernels = random_stack(4)
+    basis, errors = gx.fit_glra(kernels, rank=4, num_iters=4)
+    other, other_errors = gx.fit_glra(chunks(kernels), rank=4, num_iters=4)
+    np.testing.assert_allclose(other_errors, errors, rtol=1e-3)
+    assert (np.diff(other_errors) <= 0).all()
+    assert orthonormality(other) < 1e-5
+    for mine, yours in zip(basis, other, strict=True):
+        np.testing.assert_allclose(mine @ mine.T, yours @ yours.T, atol=1e-3)
+
+
+def test_chunks_made_on_the_fly():
+    families = gx.KernelFamilies(families=("gaussian",), min_size=5, max_size=9, max_sigma=2.0)
+    draw = partial(sample_inverses, jax.random.key(0), families, support=15, regularization=0.01)
+    _, errors = gx.fit_glra(lambda: draw(count=10, chunk=5), rank=3, num_iters=1)
+    _, expected = gx.fit_glra(np.concatenate(list(draw(count=10))), rank=3, num_iters=1)
+    np.testing.assert_allclose(errors, expected, rtol=1e-3)
+
+
+def test_under_jit():
+    kernels = random_stack(5)
+    basis, errors = gx.fit_glra(kernels, rank=3)
+    jitted, jitted_errors = jax.jit(partial(gx.fit_glra, rank=3))(kernels)
+    assert errors.shape == (8,)
+    np.testing.assert_allclose(jitted_errors, errors, rtol=1e-4)
+    np.testing.assert_allclose(jitted.left @ jitted.left.T, basis.left @ basis.left.T, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "rank", "error", "quoted"),
+    [
+        (np.ones((4, 4)), 2, ValueError, r"\(4, 4\)"),
+        (np.ones((2, 4, 5)), 2, ValueError, r"\(2, 4, 5\)"),
+        (np.ones((0, 4, 4)), 2, ValueError, r"\(0, 4, 4\)"),
+        (np.ones((2, 4, 4), np.uint8), 2, TypeError, "uint8"),
+        (np.ones((2, 4, 4)), 5, ValueError, "rank 5 is above the support 4"),
+        (np.ones((2, 4, 4)), 0, ValueError, "rank.*got 0"),
+        (np.ones((2, 4, 4)), 2.0, TypeError, r"rank.*got 2\.0"),
+        (np.full((2, 4, 4), np.nan), 2, ValueError, "NaN"),
+        ([np.ones((4, 4))], 2, ValueError, r"\(4, 4\)"),
+        ([np.ones((2, 4, 4))], 5, ValueError, "rank 5 is above the support 4"),
+        ([], 2, ValueError, "no chunk"),
+        (iter([np.ones((2, 4, 4))]), 2, ValueError, "iterator.*list or a function"),
+    ],
+)
+def test_glra_refuses(kernels, rank, error, quoted):
+    with pytest.raises(error, match=quoted):
+        gx.fit_glra(kernels, rank=rank)
+
+
+def test_a_generator_that_ends_is_no_surprise():
+    """A function that hands out one and the same generator fails in the second pass."""
+    spent = (chunk for chunk in [random_stack(0)])
+    with pytest.raises(ValueError, match=r"no chunk.*fresh iterator"):
+        gx.fit_glra(lambda: spent, rank=2)
+
+
+def test_num_iters_is_checked():
+    with pytest.raises(ValueError, match=r"num_iters.*got 0"):
+        gx.fit_glra(random_stack(0), rank=2, num_iters=0)
+
+
+@pytest.mark.skipif(RELEASE_ARRAYS not in os.environ, reason=f"{RELEASE_ARRAYS} is not set")
+def test_no_worse_than_the_authors_basis():
+    """Gaussian and disk kernels, support 151, regularisation 0.01, rank 50."""
+    with np.load(os.environ[RELEASE_ARRAYS]) as release:
+        left, right = release["left"], release["right"]
+    np.testing.assert_allclose(left.T @ left, np.eye(50), atol=1e-4)
+    families = gx.KernelFamilies(families=("gaussian", "disk"))
+    chunks = sample_inverses(
+        jax.random.key(0), families, count=120, support=151, regularization=0.01
+    )
+    kernels = np.concatenate(list(chunks))
+    basis, errors = gx.fit_glra(kernels, rank=50)
+    ours = squared_error(kernels.astype(np.float64), *basis)
+    assert ours == pytest.approx(float(errors[-1]), rel=0.01)
+    assert ours <= squared_error(kernels.astype(np.float64), left, right)
+
+
+# --- cores ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def basis():
+    rng = np.random.default_rng(0)
+    sides = (np.linalg.qr(rng.normal(size=(9, 4)))[0] for _ in range(2))
+    return gx.Basis(*(jnp.asarray(side, jnp.float32) for side in sides))
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_project_and_reconstruct_are_the_papers_products(basis, batch):
+    left, right = (np.asarray(side, np.float64) for side in basis)
+    rng = np.random.default_rng(1)
+    kernel, core = rng.normal(size=(*batch, 9, 9)), rng.normal(size=(*batch, 4, 4))
+    projected, rebuilt = gx.project(basis, kernel), gx.reconstruct(basis, core)
+    assert projected.dtype == rebuilt.dtype == jnp.float32
+    np.testing.assert_allclose(projected, left.T @ kernel @ right, atol=1e-5)
+    np.testing.assert_allclose(rebuilt, left @ core @ right.T, atol=1e-5)
+    np.testing.assert_allclose(gx.project(basis, rebuilt), core, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(gx.project)(basis, kernel), projected, atol=1e-6)
+
+
+def test_project_and_reconstruct_refuse_other_shapes(basis):
+    with pytest.raises(ValueError, match=r"\(9, 9\).*\(9, 8\).*support=9"):
+        gx.project(basis, jnp.ones((9, 8)))
+    with pytest.raises(ValueError, match=r"\(4, 4\).*\(9, 9\)"):
+        gx.reconstruct(basis, jnp.ones((9, 9)))
+
+
+@pytest.mark.parametrize("regularization", [0.01, 0.2])
+def test_deconvolution_core_keeps_the_brightness(small_basis, regularization):
+    kernel = gx.disk_kernel(radius=2.3, size=9)
+    core = gx.deconvolution_core(small_basis, kernel, regularization=regularization)
+    assert core.shape == (6, 6)
+    assert core.dtype == jnp.float32
+    assert float(np.sum(gx.reconstruct(small_basis, core))) == pytest.approx(1.0, abs=1e-5)
+    left, right = (np.asarray(side, np.float64) for side in small_basis)
+    inverse = gx.pseudo_inverse(kernel, support=31, regularization=regularization)
+    expected = left.T @ np.asarray(inverse, np.float64) @ right
+    expected /= (left @ expected @ right.T).sum()
+    # The sum that it is divided by is a difference of larger numbers.
+    np.testing.assert_allclose(core, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_deconvolution_core_has_a_gradient_and_refuses_what_the_inverse_refuses(small_basis):
+    kernel = gx.gaussian_kernel(sigma=1.0, size=7)
+    gradient = jax.jit(jax.grad(lambda k: gx.deconvolution_core(small_basis, k)[0, 1]))(kernel)
+    assert jnp.isfinite(gradient).all()
+    assert jnp.abs(gradient).max() > 0
+    with pytest.raises(ValueError, match=r"\(33, 33\).*support 31"):
+        gx.deconvolution_core(small_basis, jnp.full((33, 33), 1 / 33**2))
+    with pytest.raises(ValueError, match=r"regularization.*-1\.0"):
+        gx.deconvolution_core(small_basis, kernel, regularization=-1.0)

@@ -1,0 +1,211 @@
+"""Model files: what is written is read back bit for bit, and anything else is refused."""
+
+import json
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+
+import glra_jax as gx
+from glra_jax.model import write_atomically
+
+
+def metadata_of(path):
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.metadata()
+
+
+@pytest.fixture
+def path(small_model, tmp_path):
+    """A file that holds the small model."""
+    path = tmp_path / "model.safetensors"
+    gx.save_model(small_model, path)
+    return path
+
+
+def rewrite(path, change):
+    """Rewrites a model file after `change(arrays, metadata)`."""
+    arrays, metadata = safetensors.numpy.load_file(path), metadata_of(path)
+    change(arrays, metadata)
+    safetensors.numpy.save_file(arrays, path, metadata=metadata)
+
+
+# --- the pytree ----------------------------------------------------------------------------------
+
+
+def test_an_initial_model_holds_its_basis_and_sizes(small_model, small_basis):
+    assert small_model.config == gx.ModelConfig(31, 6, 16, 0.01)
+    assert small_model.network() == gx.DeconvNet(31, 6, 16)
+    assert small_model.network(method="direct").method == "direct"
+    np.testing.assert_array_equal(small_model.basis.left, small_basis.left)
+    np.testing.assert_array_equal(
+        small_model.params["vertical"]["kernel"][::-1, 0, 0], small_basis.left
+    )
+
+
+def test_the_default_configuration_is_the_faithful_network():
+    config = gx.ModelConfig()
+    assert (config.support, config.rank, config.features) == (151, 50, 128)
+    assert config.regularization == 0.01
+    assert gx.DeconvNet() == gx.DeconvNet(config.support, config.rank, config.features)
+
+
+def test_a_model_is_a_pytree_with_a_static_configuration(small_model):
+    leaves, tree = jax.tree.flatten(small_model)
+    assert all(isinstance(leaf, jax.Array) for leaf in leaves)
+    assert len(leaves) == 2 + 11  # the basis; five kernels and six biases
+    again = jax.tree.unflatten(tree, leaves)
+    assert again.config == small_model.config
+    doubled = jax.jit(lambda model: jax.tree.map(lambda leaf: 2 * leaf, model))(small_model)
+    assert isinstance(doubled, gx.Model)
+    assert doubled.config == small_model.config
+    np.testing.assert_array_equal(doubled.basis.right, 2 * small_model.basis.right)
+
+
+# --- round trip ----------------------------------------------------------------------------------
+
+
+def test_a_model_comes_back_bit_for_bit(small_model, path):
+    loaded = gx.load_model(path)
+    assert isinstance(loaded, gx.Model)
+    assert loaded.config == small_model.config
+    assert jax.tree.structure(loaded) == jax.tree.structure(small_model)
+    jax.tree.map(np.testing.assert_array_equal, loaded, small_model)
+    assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {jnp.dtype(jnp.float32)}
+    assert gx.load_model(str(path)).config == small_model.config
+
+
+def test_a_configuration_comes_back(small_model, tmp_path):
+    config = gx.ModelConfig(31, 6, 16, regularization=0.037)
+    gx.save_model(gx.Model(small_model.basis, small_model.params, config), tmp_path / "m")
+    assert gx.load_model(tmp_path / "m").config == config
+
+
+def test_a_model_file_is_plain_safetensors(small_model, path):
+    arrays = safetensors.numpy.load_file(path)
+    layers = ("vertical", "horizontal", "refine_1", "refine_2", "refine_3")
+    names = {f"params.{layer}.{part}" for layer in layers for part in ("kernel", "bias")}
+    assert set(arrays) == names | {"params.core.bias", "basis.left", "basis.right"}
+    np.testing.assert_array_equal(arrays["basis.left"], small_model.basis.left)
+    np.testing.assert_array_equal(
+        arrays["params.refine_1.kernel"], small_model.params["refine_1"]["kernel"]
+    )
+    assert json.loads(metadata_of(path)["config"])["rank"] == 6
+
+
+def test_the_models_of_the_package_can_be_loaded():
+    for name in gx.available_models():
+        model = gx.load_model(name)
+        assert model.basis.left.shape == (model.config.support, model.config.rank)
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def test_nothing_is_overwritten_unasked(small_model, path):
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=r"model\.safetensors exists.*overwriting"):
+        gx.save_model(small_model, path)
+    assert path.read_bytes() == before
+    changed = jax.tree.map(lambda leaf: leaf + 1.0, small_model)
+    gx.save_model(changed, path, overwrite=True)
+    np.testing.assert_array_equal(gx.load_model(path).basis.left, changed.basis.left)
+    assert os.listdir(path.parent) == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_all_as_it_was(tmp_path, monkeypatch, call):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_atomically(path, b"new", overwrite=True)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+# --- reading what is not a model -----------------------------------------------------------------
+
+
+def test_a_name_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no model file 'nowhere'.*package"):
+        gx.load_model("nowhere")
+    with pytest.raises(FileNotFoundError, match=r"nothing\.safetensors"):
+        gx.load_model(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.001, 0.3, 0.9999])
+def test_a_truncated_file(path, kept):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(ValueError, match=r"model\.safetensors.*truncated"):
+        gx.load_model(path)
+
+
+@pytest.mark.parametrize("content", [b"not a model", b"PK\x03\x04" + bytes(100), bytes(64)])
+def test_a_file_of_another_kind(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match="file is not a whole safetensors file"):
+        gx.load_model(tmp_path / "file")
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_safetensors_of_somebody_else(tmp_path, metadata):
+    path = tmp_path / "theirs.safetensors"
+    safetensors.numpy.save_file({"w": np.ones(3, np.float32)}, path, metadata=metadata)
+    quoted = repr(metadata and metadata["format"])
+    with pytest.raises(ValueError, match=rf"theirs\.safetensors.*not a glra_jax.*{quoted}"):
+        gx.load_model(path)
+
+
+@pytest.mark.parametrize("config", ["{", "[31, 6]", '"paper"', "null"])
+def test_an_unreadable_configuration(path, config):
+    rewrite(path, lambda _, metadata: metadata.update(config=config))
+    with pytest.raises(ValueError, match=r"model\.safetensors.*configuration"):
+        gx.load_model(path)
+
+
+def test_a_missing_configuration(path):
+    rewrite(path, lambda _, metadata: metadata.pop("config"))
+    with pytest.raises(ValueError, match=r"model\.safetensors.*configuration"):
+        gx.load_model(path)
+
+
+def test_all_wrong_arrays_are_listed(path):
+    def spoil(arrays, _):
+        del arrays["params.core.bias"]
+        arrays["params.extra.kernel"] = np.ones(3, np.float32)
+        arrays["basis.left"] = np.ones((31, 7), np.float32)
+        arrays["params.refine_2.bias"] = np.ones(16, np.float16)
+        arrays["params.refine_3.bias"] = np.full(1, np.nan, np.float32)
+
+    rewrite(path, spoil)
+    with pytest.raises(ValueError, match="does not hold the model") as caught:
+        gx.load_model(path)
+    message = str(caught.value)
+    for fault in (
+        "missing params.core.bias (6,)",
+        "unknown params.extra.kernel",
+        "basis.left is float32(31, 7), expected float32(31, 6)",
+        "params.refine_2.bias is float16(16,), expected float32(16,)",
+        "params.refine_3.bias holds NaN",
+    ):
+        assert fault in message
+    assert "basis.right" not in message
+
+
+def test_a_configuration_that_the_arrays_do_not_fit(path):
+    def grow(_, metadata):
+        metadata["config"] = json.dumps({**json.loads(metadata["config"]), "features": 32})
+
+    rewrite(path, grow)
+    with pytest.raises(ValueError, match=r"params\.refine_1\.bias.*\(16,\).*\(32,\)"):
+        gx.load_model(path)

@@ -1,0 +1,322 @@
+"""`deconvolve` and `deconvolve_linear`: borders, shapes, transformations, and what they refuse."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.signal
+
+import glra_jax as gx
+from glra_jax.kernels import embed_kernel
+
+SUPPORT = 31
+REACH = 10  # of layers 4 and 6: 7 + 3 pixels
+BOUNDARIES = ("reflect", "edge", "wrap")
+
+
+@pytest.fixture(scope="module")
+def model(small_basis):
+    """A model whose layers 4 to 6 are random, with biases, so that everything in it counts."""
+    model = gx.initial_model(jax.random.key(0), small_basis, start="glra", features=16)
+    params = {
+        name: {**weights, "bias": 0.1 + jnp.arange(weights["bias"].size) / 50}
+        for name, weights in model.params.items()
+    }
+    return gx.Model(model.basis, params, model.config)
+
+
+@pytest.fixture(scope="module")
+def motion():
+    return gx.motion_kernel(jax.random.key(2), size=9)
+
+
+@pytest.fixture(scope="module")
+def patch(photograph):
+    return photograph[30:50, 40:66]
+
+
+def pad(y, mode, reach=0):
+    """Continues an image by what the support and so many pixels more need."""
+    before, after = SUPPORT - 1 - SUPPORT // 2 + reach, SUPPORT // 2 + reach
+    return np.pad(y, [(before, after)] * 2, mode=mode)
+
+
+# --- eq. 8 alone ---------------------------------------------------------------------------------
+
+
+def reference_linear(y, kernel, model, boundary, regularization=0.01):
+    """Pseudo-inverse, projection, normalisation and convolution in float64."""
+    left, right = (np.asarray(side, np.float64) for side in model.basis)
+    inverse = gx.pseudo_inverse(kernel, support=SUPPORT, regularization=regularization)
+    inverse = left @ (left.T @ np.float64(inverse) @ right) @ right.T
+    y = np.float64(y) if boundary == "valid" else pad(np.float64(y), boundary)
+    return scipy.signal.convolve2d(y, inverse / inverse.sum(), mode="valid")
+
+
+@pytest.mark.parametrize("boundary", [*BOUNDARIES, "valid"])
+@pytest.mark.parametrize("size", [9, 12])
+def test_linear_restoration_is_scipys_convolution(photograph, small_model, boundary, size):
+    y, kernel = photograph[:40, :51], gx.motion_kernel(jax.random.key(2), size=size)
+    x = gx.deconvolve_linear(y, kernel, small_model, boundary=boundary)
+    assert x.dtype == jnp.float32
+    expected = reference_linear(y, kernel, small_model, boundary)
+    assert x.shape == expected.shape
+    np.testing.assert_allclose(x, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 9), (1, 1)])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_images_smaller_than_the_support(photograph, small_model, motion, boundary, shape):
+    y = photograph[: shape[0], : shape[1]]
+    expected = reference_linear(y, motion, small_model, boundary)
+    x = gx.deconvolve_linear(y, motion, small_model, boundary=boundary)
+    np.testing.assert_allclose(x, expected, atol=2e-5)
+
+
+def test_linear_restoration_is_not_clipped_and_takes_a_regularization(
+    photograph, small_model, motion
+):
+    y = photograph[:40, :51] * 4.0 - 1.0
+    x = gx.deconvolve_linear(y, motion, small_model, regularization=0.2)
+    expected = reference_linear(y, motion, small_model, "reflect", regularization=0.2)
+    assert expected.min() < -0.2
+    assert expected.max() > 1.2
+    np.testing.assert_allclose(x, expected, atol=5e-5)
+
+
+# --- the network at the borders ------------------------------------------------------------------
+
+
+def test_valid_is_the_network_itself(photograph, model, motion):
+    y = photograph[:45, :50]
+    x = gx.deconvolve(y, motion, model, boundary="valid")
+    core = gx.deconvolution_core(model.basis, motion)
+    apply = jax.jit(model.network().apply)
+    expected = apply({"params": model.params}, y[None, ..., None], core)
+    assert x.shape == (15, 20)
+    assert np.std(expected) > 1e-3
+    np.testing.assert_allclose(x, expected[0, ..., 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_valid_is_the_interior_of_a_continued_image(patch, model, motion, boundary):
+    x = gx.deconvolve(patch, motion, model, boundary=boundary)
+    assert x.shape == patch.shape
+    continued = pad(patch, boundary, REACH)
+    interior = gx.deconvolve(continued, motion, model, boundary="valid")[REACH:-REACH, REACH:-REACH]
+    np.testing.assert_allclose(x, interior, atol=1e-5)
+
+
+def test_a_tiny_image_goes_through_the_network(patch, model, motion):
+    y = patch[:5, :7]
+    x = gx.deconvolve(y, motion, model)
+    interior = gx.deconvolve(pad(y, "reflect", REACH), motion, model, boundary="valid")
+    np.testing.assert_allclose(x, interior[REACH:-REACH, REACH:-REACH], atol=1e-5)
+
+
+def test_wrap_knows_no_borders(patch, model, motion):
+    x = gx.deconvolve(patch, motion, model, boundary="wrap")
+    rolled = gx.deconvolve(np.roll(patch, (7, -5), (0, 1)), motion, model, boundary="wrap")
+    np.testing.assert_allclose(rolled, jnp.roll(x, (7, -5), (0, 1)), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [9, 12])
+def test_the_identity_start_is_eq_8_up_to_the_borders(photograph, small_model, size):
+    y, kernel = photograph[20:60, 20:71], gx.motion_kernel(jax.random.key(5), size=size)
+    x = gx.deconvolve(y, kernel, small_model)
+    expected = reference_linear(y, kernel, small_model, "reflect").clip(0.02, 0.98)
+    np.testing.assert_allclose(x, expected, atol=0.01)
+
+
+def test_blur_is_undone(photograph, small_model):
+    kernel = gx.gaussian_kernel(sigma=1.2, size=9)
+    y = gx.degrade(jax.random.key(0), photograph, kernel, noise=0.003)
+    sharp = gx.sharp_target(photograph)
+    gain = float(gx.psnr(gx.deconvolve(y, kernel, small_model, boundary="wrap"), sharp))
+    assert gain > float(gx.psnr(y, sharp)) + 1.5
+
+
+# --- kernels of any size -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [12, 13, 30, 31])
+def test_zeros_around_a_kernel_change_nothing(patch, model, motion, size):
+    restore = partial(gx.deconvolve, patch, model=model)
+    np.testing.assert_allclose(
+        restore(kernel=embed_kernel(motion, size)), restore(kernel=motion), atol=1e-5
+    )
+
+
+def test_oblong_kernels(photograph, small_model):
+    kernel = gx.normalize_kernel(jnp.arange(1.0, 29.0).reshape(4, 7))
+    y = photograph[:40, :51]
+    x = gx.deconvolve_linear(y, kernel, small_model)
+    np.testing.assert_allclose(x, reference_linear(y, kernel, small_model, "reflect"), atol=2e-5)
+
+
+# --- shapes and dtypes ---------------------------------------------------------------------------
+
+
+def test_channels_and_images_go_through_by_themselves(colour_photograph, model, motion):
+    batch = np.stack([colour_photograph[:20, :26], colour_photograph[50:70, 60:86]])
+    for restore in (gx.deconvolve, gx.deconvolve_linear):
+        x = restore(batch, motion, model)
+        assert x.shape == (2, 20, 26, 3)
+        colour = restore(batch[1], motion, model)
+        assert colour.shape == (20, 26, 3)
+        np.testing.assert_allclose(colour, x[1], atol=1e-5)
+        grey = restore(batch[1, ..., 2], motion, model)
+        assert grey.shape == (20, 26)
+        np.testing.assert_allclose(grey, x[1, ..., 2], atol=1e-5)
+
+
+@pytest.mark.parametrize("restore", [gx.deconvolve, gx.deconvolve_linear])
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float64])
+def test_the_dtype_is_kept(patch, model, motion, dtype, restore):
+    y = patch.astype(dtype)
+    x = restore(y, motion, model)
+    # JAX has no float64 unless it is switched on.
+    expected_dtype = jnp.float32 if dtype is np.float64 else dtype
+    assert x.dtype == expected_dtype
+    assert x.shape == patch.shape
+    expected = restore(y.astype(np.float32), motion, model)  # computed in float32 in between
+    tolerance = float(jnp.finfo(expected_dtype).eps)
+    np.testing.assert_allclose(np.float32(x), expected, atol=max(tolerance, 1e-5))
+
+
+# --- transformations -----------------------------------------------------------------------------
+
+
+def test_jit_changes_nothing(patch, model, motion):
+    eager = gx.deconvolve(patch, motion, model)
+    jitted = jax.jit(gx.deconvolve)(patch, motion, model)
+    np.testing.assert_allclose(jitted, eager, atol=1e-6)
+    fixed = jax.jit(lambda y: gx.deconvolve_linear(y, motion, model, boundary="edge"))(patch)
+    linear = gx.deconvolve_linear(patch, motion, model, boundary="edge")
+    np.testing.assert_allclose(fixed, linear, atol=1e-6)
+
+
+def test_vmap_over_images_kernels_and_regularizations(photograph, model, motion):
+    images = jnp.stack([photograph[:20, :26], photograph[50:70, 60:86]])
+    kernels = jnp.stack([motion, gx.gaussian_kernel(sigma=1.1, size=9)])
+    strengths = jnp.array([0.01, 0.05])
+
+    def restore(y, kernel, regularization):
+        return gx.deconvolve(y, kernel, model, regularization=regularization)
+
+    together = jax.vmap(restore)(images, kernels, strengths)
+    for n in range(2):
+        single = restore(images[n], kernels[n], strengths[n])
+        np.testing.assert_allclose(together[n], single, atol=1e-5)
+
+
+def test_ways_of_computing_give_the_same(patch, model, motion):
+    direct = gx.deconvolve(patch, motion, model, method="direct")
+    spectral = gx.deconvolve(patch, motion, model, method="spectral")
+    np.testing.assert_allclose(spectral, direct, atol=1e-5)
+
+
+def test_gradients_match_finite_differences(patch, model, motion):
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=patch.shape)
+    tilt = np.where(np.asarray(motion) > 0, rng.normal(size=motion.shape), 0.0)
+    tilt = 0.1 * np.float32(tilt - motion * tilt.sum())  # keeps the sum
+    shade = np.float32(rng.normal(size=patch.shape))
+    # Away from the bend of the leaky ReLUs, where finite differences mean nothing.
+    params = {name: dict(weights) for name, weights in model.params.items()}
+    for name in ("refine_1", "refine_2"):
+        params[name]["bias"] += 3.0
+    model = gx.Model(model.basis, params, model.config)
+
+    @jax.jit
+    @partial(jax.value_and_grad, argnums=(0, 1, 2))
+    def loss(y, kernel, model):
+        return jnp.sum(weights * gx.deconvolve(y, kernel, model))
+
+    _, (by_image, by_kernel, by_model) = loss(patch, motion, model)
+    for leaf in jax.tree.leaves((by_image, by_kernel, by_model)):
+        assert jnp.isfinite(leaf).all()
+        assert jnp.abs(leaf).max() > 0
+    for direction, gradient, moved in (
+        (tilt, by_kernel, lambda t: (patch, motion + t * tilt, model)),
+        (shade, by_image, lambda t: (patch + t * shade, motion, model)),
+    ):
+        above, below = (float(loss(*moved(t))[0]) for t in (0.01, -0.01))
+        slope = float(jnp.vdot(direction, gradient))
+        assert abs(slope) > 1.0
+        assert slope == pytest.approx((above - below) / 0.02, rel=0.01)
+
+
+def test_gradient_of_linear_restoration_for_the_kernel(patch, small_model, motion):
+    rng = np.random.default_rng(1)
+    weights = rng.normal(size=patch.shape)
+    tilt = rng.normal(size=motion.shape) / 81
+    tilt -= tilt.mean()
+
+    def loss(kernel):
+        return jnp.sum(weights * gx.deconvolve_linear(patch, kernel, small_model))
+
+    gradient = jax.jit(jax.grad(loss))(motion)
+
+    def reference(step):
+        kernel = jnp.asarray(np.asarray(motion) + step * tilt, jnp.float32)
+        return (weights * reference_linear(patch, kernel, small_model, "reflect")).sum()
+
+    slope = (reference(0.01) - reference(-0.01)) / 0.02
+    assert float(jnp.vdot(gradient, tilt)) == pytest.approx(slope, rel=0.01)
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+IMAGE = np.full((33, 34), 0.5, np.float32)
+KERNEL = np.full((3, 3), 1 / 9, np.float32)
+
+
+@pytest.mark.parametrize("restore", [gx.deconvolve, gx.deconvolve_linear])
+@pytest.mark.parametrize(
+    ("y", "kernel", "error", "quoted"),
+    [
+        (IMAGE[0], KERNEL, ValueError, r"y.*rank 1.*\(34,\)"),
+        (IMAGE[None, None, None], KERNEL, ValueError, r"y.*rank 5.*\(1, 1, 1, 33, 34\)"),
+        (IMAGE[:0], KERNEL, ValueError, r"y.*empty.*\(0, 34\)"),
+        (np.uint8(200 * IMAGE), KERNEL, TypeError, r"y.*uint8.*255\.0"),
+        (np.where(IMAGE > 1, IMAGE, np.nan), KERNEL, ValueError, "y holds 1122 NaN"),
+        (IMAGE, KERNEL[0], ValueError, r"kernel.*2-D.*\(3,\)"),
+        (IMAGE, KERNEL[:, :0], ValueError, r"kernel.*empty.*\(3, 0\)"),
+        (IMAGE, KERNEL * np.nan, ValueError, "kernel holds 9 NaN"),
+        (IMAGE, KERNEL * 0, ValueError, "kernel.*all zero.*sum 1"),
+        (IMAGE, -KERNEL, ValueError, "kernel.*sum -1.*positive"),
+        (IMAGE, 3 * KERNEL, ValueError, "kernel.*sum 3.*normalize_kernel"),
+        (IMAGE, np.eye(3, dtype=np.uint8), TypeError, r"kernel.*uint8"),
+        (IMAGE, np.full((1, 32), 1 / 32), ValueError, r"kernel.*\(1, 32\).*support 31.*crop"),
+    ],
+)
+def test_bad_images_and_kernels(small_model, restore, y, kernel, error, quoted):
+    with pytest.raises(error, match=quoted):
+        restore(y, kernel, small_model)
+
+
+@pytest.mark.parametrize("restore", [gx.deconvolve, gx.deconvolve_linear])
+def test_bad_options(small_model, restore):
+    with pytest.raises(ValueError, match=r"boundary.*wrap, valid, got 'zero'"):
+        restore(IMAGE, KERNEL, small_model, boundary="zero")
+    with pytest.raises(ValueError, match=r"regularization.*got 0\.0"):
+        restore(IMAGE, KERNEL, small_model, regularization=0.0)
+    with pytest.raises(ValueError, match=r"\(30, 34\).*support 31.*another boundary"):
+        restore(IMAGE[:30], KERNEL, small_model, boundary="valid")
+    with pytest.raises(TypeError, match=r"load_model.*str"):
+        restore(IMAGE, KERNEL, "a name")
+
+
+def test_bad_method(small_model):
+    with pytest.raises(ValueError, match=r"method.*auto, direct, spectral.*'fft'"):
+        gx.deconvolve(IMAGE, KERNEL, small_model, method="fft")
+
+
+def test_what_can_be_checked_while_tracing_is(small_model):
+    with pytest.raises(ValueError, match=r"\(40, 40\).*support 31"):
+        jax.jit(gx.deconvolve)(IMAGE, jnp.ones((40, 40)), small_model)
+    with pytest.raises(TypeError, match="int32"):
+        jax.jit(gx.deconvolve)(jnp.ones((33, 33), jnp.int32), KERNEL, small_model)

@@ -1,0 +1,146 @@
+"""The tuned parameters: the file in the package, how it is read, and the command that makes it."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from skimage import data, io
+
+from experiments.rivals import RIVALS, tune
+from experiments.rivals.tuned import FAMILY_CHOICES, tuned_parameter, tuning_record
+from glra_jax import degrade
+from glra_jax.datasets import pack_planes
+
+
+def test_the_file_chooses_the_best_of_its_scores():
+    record = tuning_record()
+    assert set(record["chosen"]) == set(RIVALS)
+    assert record["made_by"]["protocol"] == "paper"
+    for method, families in record["chosen"].items():
+        scores = record["scores"][method]
+        assert set(families) == set(FAMILY_CHOICES)
+        for family, levels in families.items():
+            assert list(levels) == ["0.01", "0.02", "0.03"]
+            for level, value in levels.items():
+                row = scores["psnr"][family][level]
+                assert value == scores["candidates"][int(np.argmax(row))]
+                if family != "any":
+                    assert max(row) > record["scores"]["blurred"][family][level]
+
+
+@pytest.mark.parametrize("method", RIVALS)
+def test_scores_together_are_the_mean_of_the_families(method):
+    scores = tuning_record()["scores"][method]["psnr"]
+    for level, row in scores["any"].items():
+        each = [scores[family][level] for family in scores if family != "any"]
+        np.testing.assert_allclose(row, np.mean(each, axis=0), atol=2e-3)
+
+
+def test_tuned_parameter_interpolates_and_goes_on():
+    values = tuning_record()["chosen"]["hl"]["disk"]
+
+    def parameter(noise):
+        return float(tuned_parameter("hl", noise, family="disk", power=-2.0))
+
+    for level, value in values.items():
+        assert parameter(float(level)) == pytest.approx(value, rel=1e-4)
+    middle = np.sqrt(values["0.01"] * values["0.02"])
+    assert parameter(np.sqrt(2) * 0.01) == pytest.approx(middle, rel=1e-4)
+    assert parameter(0.001) == pytest.approx(100 * values["0.01"], rel=1e-3)
+    assert parameter(0.06) == pytest.approx(values["0.03"] / 4, rel=1e-3)
+    traced = jax.jit(lambda noise: tuned_parameter("hl", noise, family="disk", power=-2.0))
+    assert float(traced(0.015)) == pytest.approx(parameter(0.015), rel=1e-5)
+
+
+def test_unknown_family():
+    with pytest.raises(ValueError, match="family must be one of any, gaussian, disk, motion, got"):
+        tuned_parameter("hl", 0.01, family="box")
+
+
+def test_grids_rise_and_cover_every_rival():
+    assert set(tune.GRIDS) == set(RIVALS)
+    for grid in tune.GRIDS.values():
+        assert np.all(np.diff(grid.values) > 0)
+
+
+def test_examples_differ_in_blur_and_noise_alone():
+    planes = pack_planes([data.camera()])
+    key = jax.random.key(0)
+    quiet, loud, disk = (
+        tune.make_example(key, planes, family=family, noise=noise, size=81)
+        for family, noise in (("gaussian", 1e-6), ("gaussian", 0.02), ("disk", 1e-6))
+    )
+    np.testing.assert_array_equal(quiet.truth, loud.truth)
+    np.testing.assert_array_equal(quiet.truth, disk.truth)
+    np.testing.assert_array_equal(quiet.kernel, loud.kernel)
+    inside = (quiet.blurred > 0.1) & (quiet.blurred < 0.9)
+    residual = (loud.blurred - quiet.blurred)[inside]
+    assert float(residual.std()) == pytest.approx(0.02, rel=0.05)
+    # The kernel's centre is the truth's: blurring it gives the blurred patch, but for the frame.
+    again = degrade(key, quiet.truth / 1.2, quiet.kernel, noise=0.0, boundary="wrap")
+    inner = slice(27, -27)
+    np.testing.assert_allclose(again[inner, inner], quiet.blurred[inner, inner], atol=1e-4)
+    assert tune.score(quiet.truth, quiet) > 100.0
+
+
+def test_command(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    io.imsave(tmp_path / "images" / "a.png", data.camera()[:160, 150:310], check_contrast=False)
+    options = tune.TuneOptions(
+        images=tmp_path / "images",
+        output=tmp_path / "tuned.json",
+        noise=(0.02,),
+        examples=2,
+        size=81,
+        methods=("wiener",),
+    )
+    tune.main(options)
+    printed = capsys.readouterr().out
+    record = json.loads((tmp_path / "tuned.json").read_text("utf-8"))
+    assert record["made_by"]["examples"] == 2
+    chosen = record["chosen"]["wiener"]
+    assert set(chosen) == set(FAMILY_CHOICES)
+    scores = record["scores"]["wiener"]
+    for family, levels in chosen.items():
+        row = scores["psnr"][family]["0.02"]
+        assert levels["0.02"] == scores["candidates"][int(np.argmax(row))]
+        assert f"wiener {family} 0.02: noise_to_signal {levels['0.02']:g}" in printed
+    # One score by hand.
+    planes = pack_planes([data.camera()[:160, 150:310]])
+    example_scores = [
+        tune.score(RIVALS["wiener"](e.blurred, e.kernel, noise=0.02, noise_to_signal=0.001), e)
+        for key in jax.random.split(jax.random.key(0), 2)
+        for e in [tune.make_example(key, planes, family="disk", noise=0.02, size=81)]
+    ]
+    assert scores["psnr"]["disk"]["0.02"][0] == pytest.approx(np.mean(example_scores), abs=2e-3)
+    with pytest.raises(FileExistsError, match="remove it"):
+        tune.main(options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ("median",)}, "methods must be one of wiener, .*'median'"),
+        ({"noise": (0.02, 0.01)}, r"must rise, got \(0.02, 0.01\)"),
+        ({"noise": (0.0,)}, "noise must be finite and above 0"),
+        ({"size": 80}, "size must be at least 81, got 80"),
+        ({"examples": 0}, "examples must be at least 1, got 0"),
+    ],
+)
+def test_bad_options(tmp_path, change, message):
+    arguments = {"images": tmp_path, "output": tmp_path / "tuned.json"} | change
+    with pytest.raises(ValueError, match=message):
+        tune.main(tune.TuneOptions(**arguments))
+
+
+def test_a_tuned_default_is_read_under_jit():
+    """A parameter read from the file runs a method under jit, where the noise is traced."""
+    y = jnp.linspace(0.0, 1.0, 256).reshape(16, 16)
+    kernel = jnp.ones((3, 3)) / 9
+    restore = jax.jit(lambda y, noise: RIVALS["wiener"](y, kernel, noise=noise, family="disk"))
+    expected = RIVALS["wiener"](
+        y, kernel, noise_to_signal=tuned_parameter("wiener", 0.02, family="disk")
+    )
+    np.testing.assert_allclose(restore(y, 0.02), expected, atol=1e-5)

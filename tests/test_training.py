@@ -1,0 +1,318 @@
+"""Schedules, optimiser, loss and the training step against closed forms and NumPy float64."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.signal
+import skimage.data
+
+import glra_jax as gx
+from glra_jax.datasets import Planes, pack_planes
+from glra_jax.training import (
+    TrainState,
+    create_state,
+    data_mesh,
+    learning_rate_schedule,
+    loss_fn,
+    make_train_step,
+    optimizer,
+    replicated,
+    training_basis,
+    training_batch,
+)
+from glra_jax.training_config import TrainConfig
+
+# Compiling takes nearly all the time here, so tests share what is compiled; Gaussian kernels alone
+# compile three times faster than with motion. The paper's start, for which all weights have
+# gradients from the first step on.
+CONFIG = TrainConfig(
+    steps=60,
+    batch=4,
+    patch=64,
+    support=31,
+    rank=6,
+    features=16,
+    basis_kernels=20,
+    start="glra",
+    learning_rate=1e-3,
+    layer_rates="uniform",
+    kernels=gx.KernelFamilies(
+        families=("gaussian",), min_size=9, max_size=9, min_sigma=0.8, max_sigma=2.0
+    ),
+)
+NETWORK = gx.DeconvNet(CONFIG.support, CONFIG.rank, CONFIG.features)
+
+compiled_loss = jax.jit(partial(loss_fn, NETWORK))
+
+
+@pytest.fixture(scope="module")
+def planes() -> Planes:
+    return pack_planes([skimage.data.chelsea()[60:200, 100:280]])
+
+
+@pytest.fixture(scope="module")
+def basis() -> gx.Basis:
+    return training_basis(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def starts(basis) -> dict[str, TrainState]:
+    """States at step 0, by kind of start; compiled together, as they share their random part."""
+    names = ("identity", "glra", "random")
+    make = jax.jit(lambda b: {n: create_state(replace(CONFIG, start=n), b) for n in names})
+    return jax.device_get(make(basis))
+
+
+@pytest.fixture(scope="module")
+def draw(planes, basis):
+    """The batch of a step."""
+    return jax.jit(lambda step: training_batch(CONFIG, step, planes, basis))
+
+
+def as_float64(tree):
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+
+
+# --- basis -------------------------------------------------------------------------------------
+
+
+def test_basis_is_orthonormal_and_depends_on_the_seed_alone(basis):
+    for side in basis:
+        np.testing.assert_allclose(side.T @ side, np.eye(CONFIG.rank), atol=1e-5)
+    again = training_basis(replace(CONFIG, steps=7, batch=1, learning_rate=1.0))
+    np.testing.assert_array_equal(again.left, basis.left)
+    other = training_basis(replace(CONFIG, seed=1))
+    # The spans of two samples of one distribution are close, and not the same.
+    overlap = np.linalg.norm(other.left.T @ basis.left) ** 2 / CONFIG.rank
+    assert 0.5 < overlap < 1 - 1e-6
+
+
+# --- learning rates ----------------------------------------------------------------------------
+
+
+def test_halving_schedule():
+    config = TrainConfig(schedule="halving", learning_rate=1e-4, halve_every=5_000, steps=200_000)
+    steps = np.array([0, 1, 4_999, 5_000, 9_999, 10_000, 199_999])
+    rates = jax.vmap(learning_rate_schedule(config))(steps)
+    np.testing.assert_allclose(rates, 1e-4 * 0.5 ** (steps // 5_000), rtol=1e-5)
+
+
+def test_polynomial_schedule():
+    config = TrainConfig(schedule="polynomial", learning_rate=1e-4, steps=200_000)
+    steps = np.array([0, 1, 50_000, 100_000, 199_999, 200_000])
+    rates = jax.vmap(learning_rate_schedule(config))(steps)
+    np.testing.assert_allclose(rates, 1e-4 * (1 - steps / 200_000) ** 2, rtol=1e-3, atol=1e-13)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(100, 20), (100, 0), (10, 20)])
+def test_cosine_schedule(steps, warmup):
+    config = TrainConfig(schedule="cosine", learning_rate=2e-3, steps=steps, warmup=warmup)
+    step = np.arange(steps + 1)
+    rates = jax.vmap(learning_rate_schedule(config))(step)
+    rise = min(warmup, steps // 2)  # a short run must not end while it warms up
+    fall = 2e-3 * 0.5 * (1 + np.cos(np.pi * (step - rise) / (steps - rise)))
+    expected = np.where(step < rise, 2e-4 + 1.8e-3 * step / max(rise, 1), fall)
+    np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-9)
+
+
+# --- optimiser ---------------------------------------------------------------------------------
+
+LAYERS = ("vertical", "core", "horizontal", "refine_1", "refine_2", "refine_3")
+
+
+def optimize(config, params, gradients):
+    """Parameters after each update, by the optimiser under test."""
+    tx = optimizer(config)
+    params, gradients = jax.tree.map(jnp.float32, (params, gradients))
+    update = jax.jit(tx.update)
+    opt_state, history = tx.init(params), []
+    for gradient in gradients:
+        updates, opt_state = update(gradient, opt_state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        history.append(params)
+    return jax.device_get(history)
+
+
+def random_weights(rng):
+    return {layer: {"kernel": rng.normal(size=(3, 2))} for layer in LAYERS}
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.05])
+def test_optimizer_is_adam_with_the_penalty_in_the_gradient(weight_decay):
+    config = TrainConfig(
+        schedule="polynomial",
+        learning_rate=0.1,
+        steps=10,
+        layer_rates="uniform",
+        weight_decay=weight_decay,
+    )
+    rng = np.random.default_rng(0)
+    params, gradients = random_weights(rng), [random_weights(rng) for _ in range(5)]
+    found = optimize(config, params, gradients)[-1]
+    for layer in LAYERS:
+        w = params[layer]["kernel"].copy()
+        m, v = np.zeros_like(w), np.zeros_like(w)
+        for t, gradient in enumerate(gradients):
+            g = gradient[layer]["kernel"] + weight_decay * w
+            m = 0.9 * m + 0.1 * g
+            v = 0.999 * v + 0.001 * g**2
+            m_hat, v_hat = m / (1 - 0.9 ** (t + 1)), v / (1 - 0.999 ** (t + 1))
+            w -= 0.1 * (1 - t / 10) ** 2 * m_hat / (np.sqrt(v_hat) + 1e-8)
+        np.testing.assert_allclose(found[layer]["kernel"], w, rtol=1e-4, atol=1e-5, err_msg=layer)
+
+
+def test_tuned_rates_scale_the_steps_layer_by_layer():
+    uniform = TrainConfig(schedule="halving", learning_rate=1.0, layer_rates="uniform")
+    rng = np.random.default_rng(1)
+    zero = jax.tree.map(np.zeros_like, random_weights(rng))
+    gradients = [random_weights(rng) for _ in range(3)]
+    plain = optimize(uniform, zero, gradients)[-1]
+    tuned = optimize(replace(uniform, layer_rates="tuned"), zero, gradients)[-1]
+    rates = {}
+    for layer in LAYERS:
+        ratio = np.asarray(tuned[layer]["kernel"]) / np.asarray(plain[layer]["kernel"])
+        np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-4)
+        rates[layer] = ratio.mean()
+    assert all(0 < rate <= 1 for rate in rates.values())
+    # The orthonormal filters must not be thrown away.
+    assert max(rates[layer] for layer in ("vertical", "core", "horizontal")) <= 0.02
+
+
+# --- batches -----------------------------------------------------------------------------------
+
+
+def test_batch_is_a_pure_function_of_seed_and_step(draw, planes, basis):
+    first = draw(13)
+    other_step = draw(14)
+    for a, b in zip(first, draw(13), strict=True):  # whatever was drawn in between
+        np.testing.assert_array_equal(a, b)
+    other_seed = jax.jit(partial(training_batch, replace(CONFIG, seed=1)))(13, planes, basis)
+    for different in (other_step.blurred, other_seed.blurred, first.blurred[::-1]):
+        assert np.abs(different - first.blurred).mean() > 0.01
+
+
+def test_batch_has_the_sizes_of_the_configuration(draw):
+    batch = draw(0)
+    assert batch.blurred.shape == (4, 64, 64, 1)
+    assert batch.core.shape == (4, 6, 6)
+    assert batch.sharp.shape == (4, 34, 34, 1)
+
+
+# --- loss --------------------------------------------------------------------------------------
+
+
+def test_loss_is_half_the_squared_error_summed_over_pixels(starts, draw):
+    params, batch = starts["glra"].params, draw(0)
+    restored = jax.jit(NETWORK.apply)({"params": params}, batch.blurred, batch.core)
+    error = as_float64(restored) - as_float64(batch.sharp)
+    np.testing.assert_allclose(compiled_loss(params, batch), 0.5 * (error**2).sum() / 4, rtol=1e-5)
+
+
+def clipped_linear_loss(basis, batch):
+    """Loss of eq. 8 alone, its result clipped to [0, 1], by SciPy in float64."""
+    left, right = as_float64(basis)
+    total = 0.0
+    for blurred, core, sharp in zip(*as_float64(batch), strict=True):
+        linear = scipy.signal.fftconvolve(blurred[..., 0], left @ core @ right.T, mode="valid")
+        total += 0.5 * ((np.clip(linear, 0, 1) - sharp[..., 0]) ** 2).sum()
+    return total / len(batch.sharp)
+
+
+def test_identity_start_begins_at_the_loss_of_equation_8(basis, starts, draw):
+    batch = draw(0)
+    loss = {start: float(compiled_loss(state.params, batch)) for start, state in starts.items()}
+    assert loss["identity"] == pytest.approx(clipped_linear_loss(basis, batch), rel=0.05)
+    assert loss["glra"] > 10 * loss["identity"]
+    assert loss["random"] > 10 * loss["identity"]
+
+
+# --- devices -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("batch", "used"), [(1, 1), (2, 2), (3, 1), (4, 4), (6, 2), (8, 4)])
+def test_mesh_takes_as_many_devices_as_share_the_batch_evenly(batch, used):
+    assert jax.device_count() == 4
+    mesh = data_mesh(batch)
+    assert mesh.shape == {"data": used}
+
+
+def test_mesh_can_be_told_its_devices():
+    chosen = jax.devices()[1:3]
+    assert list(data_mesh(4, chosen).devices.flat) == chosen
+
+
+# --- the training step -------------------------------------------------------------------------
+
+
+def run(count, start, planes, basis, *, steps):
+    """Trains on so many devices; states and metrics after every step, on the host."""
+    mesh = data_mesh(CONFIG.batch, jax.devices()[:count])
+    assert mesh.size == count
+    state, planes, basis = jax.device_put((start, planes, basis), replicated(mesh))
+    step = make_train_step(CONFIG, mesh)
+    history = []
+    for _ in range(steps):
+        before = state
+        state, metrics = step(state, planes, basis)
+        history.append((jax.tree.map(jnp.copy, state), metrics))
+        assert all(x.is_deleted() for x in jax.tree.leaves(before)), "memory was not taken over"
+    assert not any(x.is_deleted() for x in jax.tree.leaves((planes, basis)))
+    return jax.device_get(history)
+
+
+@pytest.fixture(scope="module")
+def trained(starts, planes, basis):
+    return run(1, starts["glra"], planes, basis, steps=CONFIG.steps)
+
+
+def test_four_devices_train_as_one_does(starts, planes, basis, trained):
+    start = starts["glra"]
+    history = run(4, start, planes, basis, steps=3)
+    for (_, sharded), (_, single) in zip(history, trained[:3], strict=True):
+        np.testing.assert_allclose(sharded, single, rtol=1e-5)
+    sharded, state = history[2][0], trained[2][0]
+    assert sharded.step == state.step == 3
+    leaves = (jax.tree.leaves(tree) for tree in (sharded.params, state.params, start.params))
+    for a, b, untrained in zip(*leaves, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+        assert np.abs(b - untrained).max() > 1e-4
+
+
+def test_step_reports_the_loss_before_its_update(starts, draw, trained):
+    metrics = [metrics for _, metrics in trained]
+    loss = compiled_loss(starts["glra"].params, draw(0))
+    np.testing.assert_allclose(metrics[0].loss, loss, rtol=1e-5)
+    for reported in metrics:
+        mean_squared_error = 2 * reported.loss / 34**2
+        np.testing.assert_allclose(reported.psnr, -10 * np.log10(mean_squared_error), rtol=1e-5)
+    rates = [float(reported.learning_rate) for reported in metrics[:3]]
+    np.testing.assert_allclose(rates, [1e-4, 1.45e-4, 1.9e-4], rtol=1e-4)  # twenty steps of rise
+
+
+def test_first_step_is_adam_on_the_gradient_of_the_loss(starts, draw, trained):
+    """Adam's first step is the rate times g / (|g| + 1e-8)."""
+    start = starts["glra"]
+    gradient = jax.jit(jax.grad(partial(loss_fn, NETWORK)))(start.params, draw(0))
+    state, _ = trained[0]
+    for layer, weights in gradient.items():
+        for name, g in weights.items():
+            g = np.asarray(g, np.float64)
+            clear = np.abs(g) > 1e-3 * np.abs(g).max()  # of a sign that rounding cannot change
+            expected = start.params[layer][name] - 1e-4 * g / (np.abs(g) + 1e-8)
+            found = state.params[layer][name]
+            np.testing.assert_allclose(found[clear], expected[clear], atol=1e-6, err_msg=layer)
+            assert clear.mean() > 0.5
+
+
+def test_training_learns(starts, draw, trained):
+    """Sixty steps on one photograph lower the loss of batches that were not among them."""
+    batches = [draw(step) for step in range(1000, 1005)]
+    before, after = (
+        np.mean([compiled_loss(state.params, batch) for batch in batches])
+        for state in (starts["glra"], trained[-1][0])
+    )
+    assert after < 0.75 * before

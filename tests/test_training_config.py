@@ -1,0 +1,119 @@
+"""The presets hold the published numbers, and every impossible configuration is refused."""
+
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from glra_jax import KernelFamilies
+from glra_jax.training_config import PRESETS, TrainConfig
+
+# What the paper's section 4 and the authors' solver file say; one dictionary for each.
+PUBLISHED = {
+    "paper": {
+        "steps": 200_000,
+        "batch": 1,
+        "patch": 256,
+        "protocol": "paper",
+        "noise": (0.01, 0.01),
+        "start": "glra",
+        "learning_rate": 1e-4,
+        "schedule": "halving",
+        "halve_every": 5_000,
+        "layer_rates": "uniform",
+        "weight_decay": 1e-5,
+    },
+    "release": {
+        "steps": 200_000,
+        "batch": 1,
+        "patch": 256,
+        "protocol": "release",
+        "noise": (0.01, 0.01),
+        "start": "glra",
+        "learning_rate": 1e-4,
+        "schedule": "polynomial",
+        "layer_rates": "uniform",
+        "weight_decay": 1e-6,
+    },
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_presets_hold_the_published_numbers(name):
+    preset = PRESETS[name]
+    assert {field: getattr(preset, field) for field in PUBLISHED[name]} == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", ["smoke", "paper", "release"])
+def test_every_preset_trains_the_network_at_its_real_size(name):
+    preset = PRESETS[name]
+    assert (preset.support, preset.rank, preset.features) == (151, 50, 128)
+    assert preset.regularization == 0.01
+    assert preset.patch - preset.support + 1 == 106
+
+
+def test_presets_draw_the_kernels_that_their_sources_used():
+    assert PRESETS["paper"].kernels.families == ("gaussian", "disk")
+    released = PRESETS["release"].kernels
+    assert released.families == ("gaussian",)
+    assert (released.min_size, released.max_size) == (23, 23)
+    # The released kernels' standard deviations reach from 1.15 to 5.15 pixels.
+    assert released.min_sigma <= 1.15
+    assert released.max_sigma >= 5.15
+
+
+def test_smoke_run_is_short_starts_beyond_equation_8_and_has_all_families():
+    smoke = PRESETS["smoke"]
+    assert smoke.steps == 100
+    assert smoke.start in ("identity", "shrinkage")
+    assert smoke.kernels.families == ("gaussian", "disk", "motion")
+
+
+def test_crop_leaves_room_for_the_largest_blur():
+    config = TrainConfig(patch=200, kernels=KernelFamilies(max_size=21))
+    assert config.crop == 220
+
+
+@pytest.mark.parametrize(
+    ("change", "quoted"),
+    [
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"batch": -2}, "batch must be at least 1, got -2"),
+        ({"rank": 0}, "rank must be at least 1, got 0"),
+        ({"features": 0}, "features must be at least 1, got 0"),
+        ({"basis_kernels": 0}, "basis_kernels must be at least 1, got 0"),
+        ({"halve_every": 0}, "halve_every must be at least 1, got 0"),
+        ({"warmup": -1}, "warmup must be at least 0, got -1"),
+        ({"seed": -1}, "seed must be from 0 .* got -1"),
+        ({"seed": 2**31}, "seed must be from 0 .* got 2147483648"),
+        ({"protocol": "papre"}, "protocol must be one of paper, release, got 'papre'"),
+        ({"start": "zero"}, "start must be one of identity, .* got 'zero'"),
+        ({"schedule": "linear"}, "schedule must be one of halving, .* got 'linear'"),
+        ({"layer_rates": "all"}, "layer_rates must be one of uniform, tuned, got 'all'"),
+        ({"learning_rate": 0.0}, "learning_rate must be .* above 0, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be finite .* got nan"),
+        ({"regularization": -0.1}, "regularization must be .* above 0, got -0.1"),
+        ({"weight_decay": -1e-5}, "weight_decay must be .* at least 0, got -1e-05"),
+        ({"noise": (0.02, 0.01)}, r"noise must be a range .* got \(0.02, 0.01\)"),
+        ({"noise": (-0.01, 0.01)}, r"noise must be a range .* got \(-0.01, 0.01\)"),
+        ({"rank": 152}, "rank 152 is above the support 151"),
+        ({"patch": 150}, "patch 150 is smaller than the support 151"),
+        ({"support": 25, "rank": 5}, "size 27 are larger than the support 25"),
+    ],
+)
+def test_impossible_values_are_refused_and_quoted(change, quoted):
+    with pytest.raises(ValueError, match=quoted):
+        TrainConfig(**change)
+
+
+@pytest.mark.parametrize("value", [1.0, "8", True, None])
+def test_sizes_must_be_integers(value):
+    with pytest.raises(TypeError, match=f"batch must be an int .* got {value!r}"):
+        TrainConfig(batch=value)
+
+
+def test_a_configuration_is_fixed_and_hashable():
+    config = TrainConfig()
+    with pytest.raises(FrozenInstanceError):
+        config.steps = 7
+    assert hash(config) == hash(replace(config))
+    assert config != replace(config, seed=1)
