@@ -20,7 +20,7 @@ import safetensors
 import tyro
 from tqdm import tqdm
 
-from experiments.comparison_report import Row, write_report
+from experiments.comparison_report import Difference, Row, write_report
 from experiments.torch_sides import OPTIMIZERS, JaxSide, TorchSide, Weights
 from glra_jax.batches import Batch
 from glra_jax.caffe import load_caffemodel, read_basis
@@ -97,7 +97,7 @@ class CompareOptions:
 
 def compare(
     model: Model, batches: list[Batch], config: TrainConfig, *, precision: str, method: str
-) -> tuple[list[Row], dict[str, list[float]]]:
+) -> tuple[list[Row], dict[str, list[Difference]]]:
     """Compares the two sides in one precision.
 
     Args:
@@ -108,7 +108,7 @@ def compare(
       method: of the correlations, in float32.
 
     Returns:
-      Rows of the table, and the largest difference of the weights after each step, by optimiser.
+      Rows of the table, and the differences of the weights after each step, by optimiser.
     """
     ours = JaxSide(model, config, precision=precision, method=method)
     theirs = TorchSide(model, config, precision=precision)
@@ -135,15 +135,16 @@ def compare_start(ours: JaxSide, theirs: TorchSide, batch: Batch) -> list[Row]:
     output_bound, gradient_bound = BOUNDS[precision]
     output, *seconds = timed(partial(ours.restore, batch), partial(theirs.restore, batch))
     worst = float(np.abs(output[0] - output[1]).max())
-    rows = [Row(precision, "output", worst, output_bound, *seconds)]
+    rows = [Row(precision, "output", worst, None, output_bound, *seconds)]
     gradient, *seconds = timed(partial(ours.gradient, batch), partial(theirs.gradient, batch))
     worst = max(relative_difference(gradient[0][name], gradient[1][name]) for name in gradient[1])
-    return [*rows, Row(precision, "gradient, relative by layer", worst, gradient_bound, *seconds)]
+    quantity = "gradient, relative by layer"
+    return [*rows, Row(precision, quantity, worst, None, gradient_bound, *seconds)]
 
 
 def compare_training(
     ours: JaxSide, theirs: TorchSide, batches: list[Batch]
-) -> tuple[list[Row], dict[str, list[float]]]:
+) -> tuple[list[Row], dict[str, list[Difference]]]:
     """Compares the weights after each Adam step, for both conventions of weight decay."""
     rows, curves = [], {}
     final: dict[str, Weights] = {}
@@ -154,27 +155,28 @@ def compare_training(
         for (weights, jax_time), (reference, torch_time) in tqdm(
             pairs, total=len(batches), unit="step", desc=label
         ):
-            curve.append(largest_difference(weights, reference))
+            curve.append(difference(weights, reference))
             seconds.append((jax_time, torch_time))
             final[name] = weights
         quantity = f"weights after {len(batches)} steps of {name}"
         times = np.median(seconds, axis=0).tolist()
-        rows.append(Row(ours.precision, quantity, curve[-1], None, *times))
+        rows.append(Row(ours.precision, quantity, *curve[-1], None, *times))
         curves[name] = curve
-    apart = largest_difference(final["Adam"], final["AdamW"])
-    return [*rows, Row(ours.precision, "for scale: Adam from AdamW, both JAX", apart)], curves
+    apart = difference(final["Adam"], final["AdamW"])
+    return [*rows, Row(ours.precision, "for scale: Adam from AdamW, both JAX", *apart)], curves
 
 
-def largest_difference(a: Weights, b: Weights) -> float:
+def difference(a: Weights, b: Weights) -> Difference:
     """Over all entries of two state dicts of the same names."""
-    return max(float(np.abs(a[name] - b[name]).max()) for name in b)
+    gaps = np.concatenate([(a[name] - b[name]).ravel().astype(np.float64) for name in b])
+    return Difference(float(np.abs(gaps).max()), float(np.sqrt(np.mean(gaps**2))))
 
 
 def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
     """Largest difference, in units of the largest value of `b`; 0 if both are zero."""
     scale = float(np.abs(b).max())
-    difference = float(np.abs(a - b).max())
-    return difference / scale if scale else difference
+    gap = float(np.abs(a - b).max())
+    return gap / scale if scale else gap
 
 
 def timed(

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Row:
       precision: "float32" or "float64".
       quantity: what is compared.
       difference: the largest.
-      bound: what it must stay under, if anything.
+      typical: root mean square of the differences, where it says more than the largest.
+      bound: what the largest must stay under, if anything.
       jax_seconds: time of JAX, compilation left out.
       torch_seconds: time of PyTorch.
     """
@@ -21,13 +23,34 @@ class Row:
     precision: str
     quantity: str
     difference: float
+    typical: float | None = None
     bound: float | None = None
     jax_seconds: float | None = None
     torch_seconds: float | None = None
 
 
-def write_report(folder: Path, rows: list[Row], curves: dict[str, dict[str, list[float]]]) -> str:
-    """Writes the table and the curves into a new folder, and returns the table."""
+class Difference(NamedTuple):
+    """How far two sets of weights are apart.
+
+    Attributes:
+      largest: over all weights.
+      typical: root mean square.
+    """
+
+    largest: float
+    typical: float
+
+
+def write_report(
+    folder: Path, rows: list[Row], curves: dict[str, dict[str, list[Difference]]]
+) -> str:
+    """Writes table and curves into a new folder, and returns the table.
+
+    Args:
+      folder: exists, and is empty.
+      rows: of the table.
+      curves: differences of the weights after each step, by precision and optimiser.
+    """
     table = format_table(rows)
     (folder / "comparison.md").write_text(table + "\n")
     with (folder / "comparison.csv").open("w", newline="") as file:
@@ -35,7 +58,8 @@ def write_report(folder: Path, rows: list[Row], curves: dict[str, dict[str, list
         writer.writeheader()
         writer.writerows(map(asdict, rows))
     columns = {
-        f"{precision} {name}": curve
+        f"{precision} {name} {kind}": [getattr(difference, kind) for difference in curve]
+        for kind in Difference._fields
         for precision, by_name in curves.items()
         for name, curve in by_name.items()
     }
@@ -50,40 +74,46 @@ def write_report(folder: Path, rows: list[Row], curves: dict[str, dict[str, list
 def format_table(rows: list[Row]) -> str:
     """The rows in Markdown."""
 
-    def time_of(seconds: float | None) -> str:
-        return "" if seconds is None else f"{seconds:.3g} s"
+    def show(value: float | None, style: str) -> str:
+        return "" if value is None else format(value, style)
 
     lines = [
-        "| precision | compared | largest difference | must be under | JAX | PyTorch |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| precision | compared | largest difference | must be under | root mean square "
+        "| JAX, s | PyTorch, s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for row in rows:
-        bound = "" if row.bound is None else f"{row.bound:.0e}"
-        lines.append(
-            f"| {row.precision} | {row.quantity} | {row.difference:.2e} | {bound} "
-            f"| {time_of(row.jax_seconds)} | {time_of(row.torch_seconds)} |"
-        )
+    lines += [
+        f"| {row.precision} | {row.quantity} | {row.difference:.2e} | {show(row.bound, '.0e')} "
+        f"| {show(row.typical, '.2e')} | {show(row.jax_seconds, '.3g')} "
+        f"| {show(row.torch_seconds, '.3g')} |"
+        for row in rows
+    ]
     return "\n".join(lines)
 
 
 def plot(columns: dict[str, list[float]], path: Path) -> None:
-    """Draws the largest difference of the weights over the steps, one line a column."""
+    """Draws the columns of `steps.csv`: a panel for the largest and one for the typical."""
     # The object-oriented interface leaves matplotlib's global state alone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for label, curve in columns.items():
-        style = {"Adam": "o-", "AdamW": "x--"}[label.split()[-1]]
-        axes.plot(range(1, len(curve) + 1), curve, style, label=label, markersize=4)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_yscale("log", nonpositive="clip")
-    axes.set_xlabel("step")
-    axes.set_ylabel("largest difference of a weight")
-    axes.set_title("JAX and PyTorch from the same start, on the same batches")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = ("largest difference of a weight", "root mean square over the weights")
+    for axes, kind, title in zip(panels, Difference._fields, titles, strict=True):
+        for column, curve in columns.items():
+            precision, name, of_kind = column.split()
+            if of_kind == kind:
+                style = {"Adam": "o-", "AdamW": "x--"}[name]
+                steps = range(1, len(curve) + 1)
+                axes.plot(steps, curve, style, label=f"{precision} {name}", markersize=4)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_yscale("log", nonpositive="clip")
+        axes.set_xlabel("step")
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+    panels[0].legend()
+    figure.suptitle("JAX and PyTorch from the same start, on the same batches")
+    figure.savefig(path, dpi=100)

@@ -71,8 +71,10 @@ def blur(x: jax.Array, kernel: jax.Array, *, boundary: str = "wrap") -> jax.Arra
     """
     validation.check_image(x, "x")
     validation.check_kernel(kernel)
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     rank, dtype = x.ndim, x.dtype
-    x = batched(x)
+    # FFTs know no half precision.
+    x = batched(x).astype(jnp.promote_types(dtype, jnp.float32))
     if kernel.shape[0] > x.shape[1] or kernel.shape[1] > x.shape[2]:
         raise ValueError(f"kernel {kernel.shape} is larger than the image {x.shape[1:3]}")
     x = pad_for_kernel(x, kernel.shape, boundary)
@@ -94,7 +96,12 @@ def sharp_target(x: jax.Array, *, protocol: str = "paper") -> jax.Array:
 
     Returns:
       `clip(1.2 x, 0, 1)` for `"paper"`, `x` itself for `"release"`.
+
+    Raises:
+      TypeError: integer images.
+      ValueError: unknown protocol.
     """
+    validation.check_float(x, "x")
     validation.check_choice(protocol, "protocol", PROTOCOLS)
     return jnp.clip(PAPER_GAIN * x, 0.0, 1.0) if protocol == "paper" else x
 

@@ -35,10 +35,12 @@ def normalize_kernel(kernel: jax.Array) -> jax.Array:
         kernel = kernel.astype(jnp.float32)
     if kernel.ndim != 2 or kernel.size == 0:
         raise ValueError(f"kernel must be 2-D and not empty, got shape {kernel.shape}")
-    total = kernel.sum()
-    if validation.is_known(total) and not (math.isfinite(float(total)) and total > 0):
-        raise ValueError(f"kernel has the sum {float(total):.6g}; it must be finite and positive")
-    return kernel / total
+    if validation.is_known(kernel):
+        with jax.ensure_compile_time_eval():
+            known = float(kernel.sum())
+        if not (math.isfinite(known) and known > 0):
+            raise ValueError(f"kernel has the sum {known:.6g}; it must be finite and positive")
+    return kernel / kernel.sum()
 
 
 def gaussian_kernel(*, sigma: jax.typing.ArrayLike, size: int) -> jax.Array:

@@ -132,8 +132,8 @@ def _checked_stack(kernels: jax.typing.ArrayLike, rank: int) -> jax.Array:
         raise ValueError(
             f"rank {rank} is above the support {kernels.shape[1]}; choose a lower rank"
         )
-    if validation.is_known(kernels) and not bool(jnp.isfinite(kernels).all()):
-        raise ValueError("kernels hold NaN or infinite values")
+    if validation.is_known(kernels) and (bad := validation.count_not_finite(kernels)):
+        raise ValueError(f"kernels hold {bad} NaN or infinite values")
     return kernels
 
 

@@ -153,7 +153,11 @@ def save_model(model: Model, path: str | os.PathLike[str], *, overwrite: bool = 
 
 
 def available_models() -> list[str]:
-    """Names of the models that come with the package."""
+    """Names of the models that come with the package.
+
+    Returns:
+      What `load_model` takes besides paths, sorted.
+    """
     weights = resources.files("glra_jax") / "weights"
     if not weights.is_dir():
         return []

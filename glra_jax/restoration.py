@@ -64,10 +64,21 @@ def deconvolve_linear(
 ) -> jax.Array:
     """Restores by eq. 8 of the paper alone: convolution with the low-rank pseudo-inverse.
 
-    The model's basis is used and its weights are not. Arguments and errors as for `deconvolve`.
+    The model's basis is used and its weights are not.
+
+    Args:
+      y: see `deconvolve`.
+      kernel: see `deconvolve`.
+      model: see `deconvolve`.
+      boundary: see `deconvolve`.
+      regularization: see `deconvolve`.
 
     Returns:
       The restored image, of the shape (but for `"valid"`) and dtype of `y`; not clipped.
+
+    Raises:
+      TypeError: as `deconvolve`.
+      ValueError: as `deconvolve`.
     """
     _check(y, kernel, model, boundary, regularization)
     return _deconvolve_linear(y, kernel, model, regularization, boundary=boundary)

@@ -36,7 +36,12 @@ def even_tile(height: int, width: int, *, largest: int = LARGEST_TILE) -> tuple[
 
     Returns:
       Height and width of the tile.
+
+    Raises:
+      ValueError: a size below 1.
     """
+    validation.check_size(height, "height")
+    validation.check_size(width, "width")
     validation.check_size(largest, "largest")
     rows, columns = (-(-size // -(-size // largest)) for size in (height, width))
     return rows, columns

@@ -16,6 +16,12 @@ def is_known(x: Any) -> bool:
     return not isinstance(x, jax.core.Tracer)
 
 
+def count_not_finite(x: Any) -> int:
+    """Number of NaN and infinite values of a known array, also while others are traced."""
+    with jax.ensure_compile_time_eval():
+        return int(jnp.size(x) - jnp.isfinite(x).sum())
+
+
 def check_size(size: int, name: str = "size", *, minimum: int = 1) -> None:
     """Raises unless `size` is an integer of at least `minimum`."""
     if isinstance(size, bool) or not isinstance(size, int | np.integer):
@@ -73,8 +79,7 @@ def check_image(x: Any, name: str = "image") -> None:
     if 0 in shape:
         raise ValueError(f"{name} has an empty axis: shape {shape}")
     check_float(x, name)
-    if is_known(x) and not bool(jnp.isfinite(x).all()):
-        bad = int(x.size - jnp.isfinite(x).sum())
+    if is_known(x) and (bad := count_not_finite(x)):
         raise ValueError(f"{name} holds {bad} NaN or infinite values of {x.size}; replace them")
 
 

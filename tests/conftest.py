@@ -1,6 +1,8 @@
 """Settings and data that all tests share."""
 
 import os
+from collections.abc import Callable
+from functools import cache, partial
 
 import jax
 
@@ -54,6 +56,27 @@ def small_basis(small_families: gx.KernelFamilies) -> gx.Basis:
 
 
 @pytest.fixture(scope="session")
-def small_model(small_basis: gx.Basis) -> gx.Model:
-    """An untrained model of the small basis with 16 features, which restores by eq. 8."""
-    return gx.initial_model(jax.random.key(1), small_basis, features=16)
+def started(small_basis: gx.Basis) -> Callable[[str], gx.Model]:
+    """Untrained models of the small basis with 16 features by name of the start, each made once."""
+    return cache(partial(_start, small_basis))
+
+
+def _start(basis: gx.Basis, start: str) -> gx.Model:
+    return gx.initial_model(jax.random.key(1), basis, start=start, features=16)
+
+
+@pytest.fixture(scope="session")
+def small_model(started: Callable[[str], gx.Model]) -> gx.Model:
+    """An untrained model of the small basis, which restores by eq. 8."""
+    return started("identity")
+
+
+@pytest.fixture(scope="session")
+def random_model(started: Callable[[str], gx.Model]) -> gx.Model:
+    """The same with random layers 4 to 6 and biases, so that every weight counts."""
+    model = started("glra")
+    params = {
+        name: {**weights, "bias": 0.1 + jnp.arange(weights["bias"].size) / 50}
+        for name, weights in model.params.items()
+    }
+    return gx.Model(model.basis, params, model.config)

@@ -71,7 +71,17 @@ def test_training_takes_the_same_way(report):
     assert rows["float64", f"{after} Adam"].difference < 1e-8
     # Which one it is matters far more than that.
     for precision in ("float32", "float64"):
-        assert rows[precision, "for scale: Adam from AdamW, both JAX"].difference > 1e-5
+        apart = rows[precision, "for scale: Adam from AdamW, both JAX"]
+        assert apart.difference > 1e-5
+        assert apart.typical > 100 * rows[precision, f"{after} Adam"].typical
+
+
+def test_difference_of_weights():
+    a = {"x": np.float32([1, 2]), "y": np.float32([[0, 0, 4]])}
+    b = {"y": np.float32([[0, 3, 0]]), "x": np.float32([1, 2])}
+    assert compare_torch.difference(a, b) == (4.0, pytest.approx(np.sqrt(5)))
+    assert compare_torch.relative_difference(np.float32([2, 3]), np.float32([2, -6])) == 1.5
+    assert compare_torch.relative_difference(np.zeros(2), np.zeros(2)) == 0.0
 
 
 def test_report(report):
@@ -90,14 +100,15 @@ def test_report(report):
     table = (folder / "comparison.md").read_text().splitlines()
     assert len(table) == 13
     output = rows["float32", "output"]
-    assert table[3].startswith(f"| float32 | output | {output.difference:.2e} | 1e-05 | ")
+    assert table[3].startswith(f"| float32 | output | {output.difference:.2e} | 1e-05 |  | ")
     with (folder / "steps.csv").open(newline="") as file:
         steps = list(csv.DictReader(file))
     assert [line["step"] for line in steps] == ["1", "2", "3"]
     for precision in ("float32", "float64"):
         for name in ("Adam", "AdamW"):
             row = rows[precision, f"weights after 3 steps of {name}"]
-            assert float(steps[-1][f"{precision} {name}"]) == row.difference
+            assert float(steps[-1][f"{precision} {name} largest"]) == row.difference
+            assert float(steps[-1][f"{precision} {name} typical"]) == row.typical
     assert (folder / "difference.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -139,14 +150,14 @@ def test_a_wrong_network_is_found_out(weights, monkeypatch):
 @pytest.mark.parametrize("difference", [2e-5, np.nan])
 def test_ends_with_an_error_above_a_bound(monkeypatch, difference):
     rows = [
-        Row("float32", "output", difference, 1e-5),
-        Row("float64", "gradient", 1e-11, 1e-10),
+        Row("float32", "output", difference, bound=1e-5),
+        Row("float64", "gradient", 1e-11, bound=1e-10),
         Row("float32", "weights", 1.0),
     ]
     monkeypatch.setattr(compare_torch, "run", lambda options: rows)
     with pytest.raises(SystemExit, match=r"^error: above the bound: float32 output$"):
         compare_torch.main([])
-    rows[0] = Row("float32", "output", 9e-6, 1e-5)
+    rows[0] = Row("float32", "output", 9e-6, bound=1e-5)
     compare_torch.main([])
 
 

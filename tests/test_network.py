@@ -1,7 +1,7 @@
 """The network's sizes, its first three layers against SciPy, and its starting weights."""
 
 import math
-from functools import cache, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -34,15 +34,8 @@ def motion():
 
 
 @pytest.fixture(scope="module")
-def started(small_basis):
-    """Starting weights for the small basis by name of the start, each made once."""
-
-    @cache
-    def make(start):
-        features = 112 if start == "shrinkage" else 16
-        return gx.init_params(jax.random.key(0), small_basis, start=start, features=features)
-
-    return make
+def shrinkage(small_basis):
+    return gx.init_params(jax.random.key(0), small_basis, start="shrinkage", features=112)
 
 
 # --- size ----------------------------------------------------------------------------------------
@@ -76,19 +69,19 @@ def test_the_full_network_has_1_85_million_weights():
 # --- layers 1 to 3 -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", ["identity", "shrinkage", "glra"])
 def test_first_three_layers_convolve_with_the_reconstructed_kernel(
-    photograph, motion, small_basis, started, start
+    photograph, motion, small_model, started, shrinkage
 ):
-    core = gx.deconvolution_core(small_basis, motion)
-    params = started(start)
-    net = gx.DeconvNet(31, 6, params["refine_1"]["bias"].size)
+    core = gx.deconvolution_core(small_model.basis, motion)
     y = photograph[:60, :70]
-    maps = jax.jit(partial(net.apply, method="low_rank"))(
-        {"params": params}, y[None, ..., None], core
-    )
+    apply = jax.jit(partial(small_model.network().apply, method="low_rank"))
+    maps = apply({"params": small_model.params}, y[None, ..., None], core)
     assert maps.shape == (1, 30, 40, 6)
-    np.testing.assert_allclose(maps[0].sum(axis=-1), eq_8(y, small_basis, core), atol=1e-5)
+    np.testing.assert_allclose(maps[0].sum(axis=-1), eq_8(y, small_model.basis, core), atol=1e-5)
+    # The other starts that stand on a basis have the same three layers.
+    for params in (started("glra").params, shrinkage):
+        for layer in ("vertical", "core", "horizontal"):
+            jax.tree.map(np.testing.assert_array_equal, params[layer], small_model.params[layer])
 
 
 def test_first_three_layers_with_an_even_support(photograph, motion):
@@ -96,9 +89,8 @@ def test_first_three_layers_with_an_even_support(photograph, motion):
     core = gx.project(basis, gx.pseudo_inverse(motion, support=30))
     params = gx.init_params(jax.random.key(0), basis, start="glra", features=16)
     y = photograph[:60, :70]
-    maps = gx.DeconvNet(30, 6, 16).apply(
-        {"params": params}, y[None, ..., None], core, method="low_rank"
-    )
+    apply = jax.jit(partial(gx.DeconvNet(30, 6, 16).apply, method="low_rank"))
+    maps = apply({"params": params}, y[None, ..., None], core)
     assert maps.shape == (1, 31, 41, 6)
     np.testing.assert_allclose(maps[0].sum(axis=-1), eq_8(y, basis, core), atol=1e-5)
 
@@ -118,25 +110,24 @@ def test_first_three_layers_at_full_size(photograph, motion):
 # --- starting weights ----------------------------------------------------------------------------
 
 
-def test_identity_start_restores_by_eq_8(photograph, small_basis, motion, started):
+def test_identity_start_restores_by_eq_8(photograph, small_basis, motion, small_model):
     core = gx.deconvolution_core(small_basis, motion)
     # Contrast beyond what an image holds, so that every tone occurs and both ends are clipped.
     y = np.float32((photograph - 0.4) * 1.8 + 0.5)
     linear = eq_8(y, small_basis, core)
     assert linear.min() < -0.1
     assert linear.max() > 1.1
-    variables = {"params": started("identity")}
+    variables = {"params": small_model.params}
     out = jax.jit(gx.DeconvNet(**SMALL).apply)(variables, y[None, ..., None], core)
     np.testing.assert_allclose(out[0, ..., 0], np.clip(linear, 0.02, 0.98), atol=0.01)
 
 
-def test_shrinkage_start_removes_small_local_cosines(photograph, small_basis, motion, started):
-    params = started("shrinkage")
+def test_shrinkage_start_removes_small_local_cosines(photograph, small_basis, motion, shrinkage):
     core = gx.deconvolution_core(small_basis, motion)
     y = gx.degrade(jax.random.key(0), photograph, motion, noise=0.02)
     linear = eq_8(y, small_basis, core)
     net = gx.DeconvNet(31, 6, 112)
-    out = jax.jit(net.apply)({"params": params}, y[None, ..., None], core)[0, ..., 0]
+    out = jax.jit(net.apply)({"params": shrinkage}, y[None, ..., None], core)[0, ..., 0]
 
     # The mean over all 7x7 windows of what a threshold of 0.03 cuts off their cosines.
     windows = np.lib.stride_tricks.sliding_window_view(linear, (7, 7))
@@ -154,7 +145,7 @@ def test_shrinkage_start_removes_small_local_cosines(photograph, small_basis, mo
     np.testing.assert_allclose(out[6:-6, 6:-6], expected, atol=0.01)
 
 
-def test_identity_start_lets_all_weights_learn(photograph, small_basis, motion, started):
+def test_identity_start_lets_all_weights_learn(photograph, small_basis, motion, small_model):
     core = gx.deconvolution_core(small_basis, motion)
     net = gx.DeconvNet(**SMALL)
 
@@ -164,7 +155,7 @@ def test_identity_start_lets_all_weights_learn(photograph, small_basis, motion, 
         out = net.apply({"params": params}, photograph[None, :48, :48, None], core)
         return jnp.mean((out[0, ..., 0] - photograph[15:33, 15:33]) ** 2)
 
-    params = started("identity")
+    params = small_model.params
     first, gradient = loss(params)
     for layer, weights in gradient.items():
         for name, value in weights.items():
@@ -194,32 +185,36 @@ def assert_xavier(kernel):
     assert float(jnp.std(kernel)) == pytest.approx(limit / math.sqrt(3), rel=0.15)
 
 
-@pytest.mark.parametrize("start", ["glra", "random"])
-def test_the_papers_starts(small_basis, started, start):
-    params = started(start)
+@pytest.fixture(scope="module")
+def random_starts(small_basis):
+    """Weights of the start "random" of two equal keys and another one."""
+    keys = jnp.stack([jax.random.key(seed) for seed in (0, 0, 1)])
+    make = partial(gx.init_params, basis=small_basis, start="random", features=16)
+    return jax.vmap(make)(keys)
+
+
+def test_random_start_is_xavier_and_a_function_of_its_key(random_starts):
+    for weights in random_starts.values():
+        assert not weights["bias"].any()
+        if "kernel" not in weights:
+            continue
+        first, again, other = weights["kernel"]
+        np.testing.assert_array_equal(first, again)
+        assert jnp.abs(other - first).max() > 0.01
+        assert_xavier(first)
+
+
+def test_glra_start_is_the_basis_and_xavier(small_basis, started):
+    params = started("glra").params
+    assert all(not weights["bias"].any() for weights in params.values())
     for name in ("refine_1", "refine_2", "refine_3"):
         assert_xavier(params[name]["kernel"])
-    assert all(not weights["bias"].any() for weights in params.values())
-    vertical, horizontal = params["vertical"]["kernel"], params["horizontal"]["kernel"]
-    if start == "random":
-        assert_xavier(vertical)
-        assert_xavier(horizontal)
-        return
-    np.testing.assert_array_equal(vertical[::-1, 0, 0, :], small_basis.left)
+    # Turned round, because layers correlate.
+    np.testing.assert_array_equal(params["vertical"]["kernel"][::-1, 0, 0, :], small_basis.left)
     for i in range(6):
         for j in range(6):
-            taps = small_basis.right[:, i] if i == j else np.zeros(31)
-            np.testing.assert_array_equal(horizontal[0, ::-1, i, j], taps)
-
-
-def test_starts_are_functions_of_their_key(small_basis, started):
-    keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
-    make = partial(gx.init_params, basis=small_basis, start="random", features=16)
-    params = jax.vmap(make)(keys)
-    for name, weights in started("random").items():
-        if "kernel" in weights:
-            np.testing.assert_allclose(params[name]["kernel"][0], weights["kernel"], atol=1e-6)
-            assert jnp.abs(params[name]["kernel"][1] - weights["kernel"]).max() > 0.01
+            taps = params["horizontal"]["kernel"][0, ::-1, i, j]
+            np.testing.assert_array_equal(taps, small_basis.right[:, i] if i == j else 0.0)
 
 
 def test_unknown_start(small_basis):
@@ -231,13 +226,8 @@ def test_unknown_start(small_basis):
 
 
 @pytest.fixture(scope="module")
-def random_network(started):
-    # Biases that are not zero, so that all weights count.
-    params = {
-        name: {**weights, "bias": 0.1 + jnp.arange(weights["bias"].size) / 50}
-        for name, weights in started("glra").items()
-    }
-    return gx.DeconvNet(**SMALL), {"params": params}
+def random_network(random_model):
+    return random_model.network(), {"params": random_model.params}
 
 
 def reference_network(params, y, core):

@@ -17,14 +17,8 @@ BOUNDARIES = ("reflect", "edge", "wrap")
 
 
 @pytest.fixture(scope="module")
-def model(small_basis):
-    """A model whose layers 4 to 6 are random, with biases, so that everything in it counts."""
-    model = gx.initial_model(jax.random.key(0), small_basis, start="glra", features=16)
-    params = {
-        name: {**weights, "bias": 0.1 + jnp.arange(weights["bias"].size) / 50}
-        for name, weights in model.params.items()
-    }
-    return gx.Model(model.basis, params, model.config)
+def model(random_model):
+    return random_model
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +60,10 @@ def test_linear_restoration_is_scipys_convolution(photograph, small_model, bound
     np.testing.assert_allclose(x, expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("shape", [(5, 7), (1, 9), (1, 1)])
-@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize(
+    ("boundary", "shape"),
+    [("reflect", (5, 7)), ("reflect", (1, 9)), ("edge", (1, 1)), ("wrap", (5, 7))],
+)
 def test_images_smaller_than_the_support(photograph, small_model, motion, boundary, shape):
     y = photograph[: shape[0], : shape[1]]
     expected = reference_linear(y, motion, small_model, boundary)
@@ -109,13 +105,6 @@ def test_valid_is_the_interior_of_a_continued_image(patch, model, motion, bounda
     np.testing.assert_allclose(x, interior, atol=1e-5)
 
 
-def test_a_tiny_image_goes_through_the_network(patch, model, motion):
-    y = patch[:5, :7]
-    x = gx.deconvolve(y, motion, model)
-    interior = gx.deconvolve(pad(y, "reflect", REACH), motion, model, boundary="valid")
-    np.testing.assert_allclose(x, interior[REACH:-REACH, REACH:-REACH], atol=1e-5)
-
-
 def test_wrap_knows_no_borders(patch, model, motion):
     x = gx.deconvolve(patch, motion, model, boundary="wrap")
     rolled = gx.deconvolve(np.roll(patch, (7, -5), (0, 1)), motion, model, boundary="wrap")
@@ -141,7 +130,7 @@ def test_blur_is_undone(photograph, small_model):
 # --- kernels of any size -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [12, 13, 30, 31])
+@pytest.mark.parametrize("size", [12, 31])
 def test_zeros_around_a_kernel_change_nothing(patch, model, motion, size):
     restore = partial(gx.deconvolve, patch, model=model)
     np.testing.assert_allclose(
@@ -173,17 +162,24 @@ def test_channels_and_images_go_through_by_themselves(colour_photograph, model, 
 
 
 @pytest.mark.parametrize("restore", [gx.deconvolve, gx.deconvolve_linear])
-@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_the_dtype_is_kept(patch, model, motion, dtype, restore):
     y = patch.astype(dtype)
     x = restore(y, motion, model)
     # JAX has no float64 unless it is switched on.
-    expected_dtype = jnp.float32 if dtype is np.float64 else dtype
-    assert x.dtype == expected_dtype
-    assert x.shape == patch.shape
+    assert x.dtype == (np.float32 if dtype is np.float64 else dtype)
     expected = restore(y.astype(np.float32), motion, model)  # computed in float32 in between
-    tolerance = float(jnp.finfo(expected_dtype).eps)
-    np.testing.assert_allclose(np.float32(x), expected, atol=max(tolerance, 1e-5))
+    tolerance = 1e-3 if dtype is np.float16 else 1e-5
+    np.testing.assert_allclose(np.float32(x), expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("restore", [gx.deconvolve, gx.deconvolve_linear])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("shape", [(33, 35), (33, 35, 1), (7, 9, 4), (2, 33, 35, 3)])
+def test_shapes_and_dtypes_are_kept(model, motion, shape, dtype, restore):
+    y = jax.ShapeDtypeStruct(shape, dtype)
+    x = jax.eval_shape(partial(restore, kernel=motion, model=model), y)
+    assert (x.shape, x.dtype) == (shape, dtype)
 
 
 # --- transformations -----------------------------------------------------------------------------

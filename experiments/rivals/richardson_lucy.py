@@ -14,6 +14,7 @@ from experiments.rivals import boundaries, contract
 from experiments.rivals.tuned import ANY_FAMILY, tuned_parameter
 from glra_jax import validation
 
+_MOST_ITERATIONS = 300
 _FLOOR = 1e-6  # keeps ratios and logarithms finite where the prediction vanishes
 
 
@@ -54,7 +55,8 @@ def richardson_lucy(
       kernel: blur kernel.
       noise: standard deviation of the noise.
       family: kernel family that the number of iterations was tuned for.
-      num_iterations: at least 1; may be traced. None takes the tuned number.
+      num_iterations: at least 1; may be traced. None takes the tuned number (beyond the tuned noise
+        levels it goes with the inverse of the noise, up to 300).
       boundary: `"taper"`, `"symmetric"` or `"wrap"`, see `boundaries`.
 
     Returns:
@@ -66,8 +68,8 @@ def richardson_lucy(
     """
     contract.check_inputs(y, kernel, noise, boundary, ("taper", "symmetric", "wrap"))
     if num_iterations is None:
-        tuned = tuned_parameter("richardson_lucy", noise, family=family)
-        num_iterations = jnp.round(tuned).astype(jnp.int32)
+        tuned = tuned_parameter("richardson_lucy", noise, family=family, power=-1.0)
+        num_iterations = jnp.round(jnp.minimum(tuned, _MOST_ITERATIONS)).astype(jnp.int32)
     elif validation.is_known(num_iterations):
         validation.check_size(operator.index(num_iterations), "num_iterations")  # type: ignore[arg-type]
     return _richardson_lucy(y, kernel, num_iterations, boundary=boundary)
