@@ -95,6 +95,7 @@ def ssim(image: jax.Array, reference: jax.Array, *, peak: float = 1.0) -> jax.Ar
       ValueError: shapes that do not fit or sides below 11.
     """
     _check_pair(image, reference)
+    validation.check_positive(peak, "peak")
     rows = 1 if image.ndim == 4 else 0
     if min(image.shape[rows : rows + 2]) < 2 * _RADIUS + 1:
         raise ValueError(f"images must be at least 11×11 for SSIM, got shape {image.shape}")
@@ -125,6 +126,7 @@ def ssim_volume(image: jax.Array, reference: jax.Array, *, peak: float = 1.0) ->
       ValueError: shapes that do not fit.
     """
     _check_pair(image, reference)
+    validation.check_positive(peak, "peak")
     if image.ndim == 4:
         return jax.vmap(lambda a, b: ssim_volume(a, b, peak=peak))(image, reference)
     axes = tuple(range(image.ndim))

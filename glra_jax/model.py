@@ -129,11 +129,11 @@ def write_atomically(path: Path, data: bytes, *, overwrite: bool) -> None:
             temporary.write(data)
             temporary.flush()
             os.fsync(temporary.fileno())
+            os.chmod(temporary.name, 0o644)
+            os.replace(temporary.name, path)
         except BaseException:
             os.unlink(temporary.name)
             raise
-    os.chmod(temporary.name, 0o644)
-    os.replace(temporary.name, path)
 
 
 def save_model(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -202,7 +202,7 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
             f"(format {metadata.get('format')!r}, expected {_FORMAT!r})"
         )
     try:
-        raw = json.loads(metadata["config"])
+        raw = dict(json.loads(metadata["config"]))
         known = {field.name for field in fields(ModelConfig)}
         config = ModelConfig(**{key: value for key, value in raw.items() if key in known})
     except (KeyError, TypeError, ValueError) as error:

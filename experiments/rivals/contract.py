@@ -2,8 +2,8 @@
 
 A rival is `restore(y, kernel, *, noise, family, ...) -> x`. `y` is `(H, W)` or `(H, W, C)` float32
 in [0, 1]; the result has its shape, is float32, and is not clipped. Every channel is restored by
-itself. `noise` is the standard deviation of the noise, above 0 (a / √12 for the even noise in [0, a]
-of protocol "release"); parameters that are left out follow from it (and from the kernel family, if
+itself. `noise` is the standard deviation of the noise, above 0 (a / √12 for the even noise in
+[0, a] of protocol "release"); parameters that are left out follow from it (and from the family, if
 it is known) as they were tuned, see `tuned`.
 """
 
