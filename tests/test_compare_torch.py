@@ -19,6 +19,9 @@ from glra_jax.batches import Batch
 torch = pytest.importorskip("torch")
 from experiments import torch_reference  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
+
 SMALL = ("--steps", "3", "--batch", "2", "--patch", "40")
 
 

@@ -11,6 +11,9 @@ from skimage import data
 from experiments.rivals import RIVALS
 from glra_jax import degrade, motion_kernel, psnr, sharp_target
 
+pytestmark = pytest.mark.slow
+
+
 NAMES = tuple(RIVALS)
 NOISE = 0.01
 # Of even size: its centre is at size // 2 as well.

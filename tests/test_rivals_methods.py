@@ -21,6 +21,9 @@ from experiments.rivals.vem import vem
 from experiments.rivals.wiener import wiener
 from glra_jax import blur, disk_kernel, gaussian_kernel, psnr
 
+pytestmark = pytest.mark.slow
+
+
 # All of one size, so that a method is compiled once for several tests.
 IDENTITY = jnp.zeros((5, 5)).at[2, 2].set(1.0)
 DISK = disk_kernel(radius=2.0, size=5)

@@ -11,6 +11,9 @@ from experiments.rivals import learn_patch_prior, patch_prior
 from experiments.rivals.epll import denoise_patches, epll, extract_patches, sum_patches
 from glra_jax import disk_kernel, psnr
 
+pytestmark = pytest.mark.slow
+
+
 IDENTITY = jnp.zeros((5, 5)).at[2, 2].set(1.0)
 
 

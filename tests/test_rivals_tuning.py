@@ -13,6 +13,8 @@ from experiments.rivals.tuned import FAMILY_CHOICES, tuned_parameter, tuning_rec
 from glra_jax import degrade
 from glra_jax.datasets import pack_planes
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_file_chooses_the_best_of_its_scores():
     record = tuning_record()
