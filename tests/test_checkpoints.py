@@ -1,5 +1,6 @@
 """Checkpoints survive kills and damage, and are refused where they do not belong."""
 
+import gc
 import os
 import re
 import shutil
@@ -27,9 +28,17 @@ from glra_jax.training import (
 )
 from glra_jax.training_config import TrainConfig
 
-# Reading damaged files leaves futures behind in tensorstore's threads, which complain when they end
-# after orbax has closed its event loop; the error itself reaches the caller, and is tested.
+# Reading damaged files leaves futures and coroutines of tensorstore behind, which complain when they
+# end after orbax has closed its event loop; the error itself reaches the caller, and is tested.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def leftovers():
+    """They end here, and not in the tests of another file."""
+    yield
+    gc.collect()
+
 
 DESCRIPTION = {"config": {"steps": 20, "noise": (0.01, 0.02)}, "images_sha256": "abc"}
 

@@ -241,10 +241,10 @@ def test_gradients_match_finite_differences(patch, model, motion):
         (tilt, by_kernel, lambda t: (patch, motion + t * tilt, model)),
         (shade, by_image, lambda t: (patch + t * shade, motion, model)),
     ):
-        above, below = (float(loss(*moved(t))[0]) for t in (0.002, -0.002))
+        above, below = (float(loss(*moved(t))[0]) for t in (0.01, -0.01))
         slope = float(jnp.vdot(direction, gradient))
         assert abs(slope) > 0.1
-        assert slope == pytest.approx((above - below) / 0.02, rel=0.01)
+        assert slope == pytest.approx((above - below) / 0.02, rel=0.02)
 
 
 def test_gradient_of_linear_restoration_for_the_kernel(patch, small_model, motion):
