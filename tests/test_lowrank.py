@@ -227,13 +227,13 @@ def test_deconvolution_core_keeps_the_brightness(small_basis, regularization):
     core = gx.deconvolution_core(small_basis, kernel, regularization=regularization)
     assert core.shape == (6, 6)
     assert core.dtype == jnp.float32
-    assert float(np.sum(gx.reconstruct(small_basis, core))) == pytest.approx(1.0, abs=1e-5)
+    assert float(np.sum(gx.reconstruct(small_basis, core))) == pytest.approx(1.0, abs=3e-5)
     left, right = (np.asarray(side, np.float64) for side in small_basis)
     inverse = gx.pseudo_inverse(kernel, support=31, regularization=regularization)
     expected = left.T @ np.asarray(inverse, np.float64) @ right
     expected /= (left @ expected @ right.T).sum()
     # The sum that it is divided by is a difference of larger numbers.
-    np.testing.assert_allclose(core, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(core, expected, atol=3e-5 * np.abs(expected).max())
 
 
 def test_deconvolution_core_has_a_gradient_and_refuses_what_the_inverse_refuses(small_basis):
