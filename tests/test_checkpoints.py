@@ -28,7 +28,7 @@ from glra_jax.training import (
 )
 from glra_jax.training_config import TrainConfig
 
-# Reading damaged files leaves futures and coroutines of tensorstore behind, which complain when they
+# Reading damaged files leaves futures and coroutines of tensorstore, which complain when they
 # end after orbax has closed its event loop; the error itself reaches the caller, and is tested.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
