@@ -22,7 +22,11 @@ class TrainOptions:
     Attributes:
       preset: Defaults of all options below: a quick look, the paper's text, or its solver file.
       workdir: Folder for all that the run writes; runs/PRESET if not given.
-      images: Folder of photographs to train on; those embedded in scikit-image if not given.
+      images: Folder of photographs; those in scikit-image if neither this nor bsds500 is given.
+      bsds500: Folder of an unpacked BSDS500 to train on, or "tfds" for the copy that
+        tensorflow-datasets keeps (71 MB are downloaded if there is none).
+      splits: Splits of BSDS500 to train on.
+      allow_leak: Train on BSD100 (BSDS500's split val) on purpose, on which models are scored.
       cache: Folder that keeps fitted bases; the user's cache folder if not given.
       checkpoint_every: Steps between checkpoints, at least 1.
       log_every: Steps between rows of metrics, at least 1.
@@ -32,6 +36,9 @@ class TrainOptions:
     preset: Literal["smoke", "paper", "release"] = "smoke"
     workdir: Path | None = None
     images: Path | None = None
+    bsds500: Path | None = None
+    splits: tuple[Literal["train", "test", "val", "bsd100"], ...] = ("train", "test")
+    allow_leak: tyro.conf.FlagCreatePairsOff[bool] = False
     cache: Path | None = None
     checkpoint_every: int = 50
     log_every: int = 10
@@ -40,6 +47,11 @@ class TrainOptions:
     def __post_init__(self) -> None:
         validation.check_size(self.checkpoint_every, "checkpoint_every")
         validation.check_size(self.log_every, "log_every")
+        if self.images is not None and self.bsds500 is not None:
+            raise ValueError(
+                f"images {str(self.images)!r} and bsds500 {str(self.bsds500)!r} exclude each "
+                f"other; give one of them"
+            )
 
     @property
     def folder(self) -> Path:

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from experiments.held_out import restore_held_out, score_table
 from experiments.pictures import save_curve, save_sheet
 from experiments.run_options import TrainOptions, describe_run, parse
+from experiments.training_photographs import load_planes
 from glra_jax.basis_cache import cached_training_basis, default_cache_folder
 from glra_jax.checkpoints import CheckpointError, Checkpoints, Saved
-from glra_jax.datasets import Planes, embedded_photographs, pack_planes, read_folder
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model, ModelConfig, save_model
 from glra_jax.training import (
@@ -98,15 +98,6 @@ def check_unused(folder: Path, config: TrainConfig) -> None:
             f"{folder} holds {', '.join(found)} but no checkpoint of this run; remove it "
             f"or choose another work directory"
         )
-
-
-def load_planes(options: TrainOptions) -> Planes:
-    """The photographs to train on."""
-    if options.images is None:
-        photographs = list(embedded_photographs("train").values())
-    else:
-        photographs = read_folder(options.images)
-    return pack_planes(photographs, min_side=options.config.crop)
 
 
 def start_or_resume(
@@ -197,7 +188,7 @@ def report(options: TrainOptions, state: TrainState, basis: Basis) -> None:
     if options.preset == "smoke":
         print(
             "\nThis was a smoke run: it shows that everything works, not what the method can do.\n"
-            "To train for real: python -m experiments.train --preset paper --images DIR"
+            "To train for real: python -m experiments.train --preset paper --bsds500 DIR"
         )
 
 

@@ -1,6 +1,7 @@
 """The training program: its options, what it writes, kills, and what it refuses."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -18,8 +19,9 @@ import skimage.metrics
 from PIL import Image
 
 import glra_jax as gx
-from experiments.run_options import describe_run, parse
-from experiments.train import MetricsLog, load_planes, main, read_metrics
+from experiments.run_options import TrainOptions, describe_run, parse
+from experiments.train import MetricsLog, main, read_metrics
+from experiments.training_photographs import load_photographs, load_planes
 from glra_jax.basis_cache import cached_training_basis
 from glra_jax.checkpoints import Checkpoints, Saved
 from glra_jax.training import Metrics, TrainState, create_state
@@ -160,6 +162,48 @@ def test_embedded_photographs_are_the_default_data():
     np.testing.assert_array_equal(planes.pixels[: astronaut.size], astronaut)
 
 
+@pytest.fixture(scope="module")
+def bsds500(tmp_path_factory):
+    """A folder like the unpacked archive: 200, 200 and 100 tiny photographs of one grey each."""
+    root = tmp_path_factory.mktemp("archive")
+    for split, (count, grey) in {"train": (200, 10), "test": (200, 90), "val": (100, 200)}.items():
+        folder = root / "BSR" / "BSDS500" / "data" / "images" / split
+        folder.mkdir(parents=True)
+        encoded = io.BytesIO()
+        Image.new("RGB", (9, 7), (grey,) * 3).save(encoded, "JPEG")
+        for index in range(count):
+            (folder / f"{split}{index}.jpg").write_bytes(encoded.getvalue())
+    return root
+
+
+def test_bsds500_is_trained_on_without_what_is_scored(bsds500):
+    photographs = load_photographs(parse([*TINY, "--bsds500", str(bsds500)]))
+    assert {p.shape for p in photographs} == {(7, 9, 3)}
+    greys = [round(float(p.mean()), -1) for p in photographs]
+    assert greys == [10] * 200 + [90] * 200
+    chosen = load_photographs(parse([*TINY, "--bsds500", str(bsds500), "--splits", "test"]))
+    assert len(chosen) == 200
+
+
+@pytest.mark.parametrize("split", ["val", "bsd100"])
+def test_a_leak_must_be_meant(bsds500, split):
+    asked = [*TINY, "--bsds500", str(bsds500), "--splits", "train", split]
+    with pytest.raises(ValueError, match=f"{split}.*BSD100"):
+        load_photographs(parse(asked))
+    assert len(load_photographs(parse([*asked, "--allow-leak"]))) == 300
+
+    images = str(bsds500 / "BSR" / "BSDS500" / "data" / "images")
+    for folder in (images, f"{images}/val"):
+        with pytest.raises(ValueError, match=r"val.*--allow-leak"):
+            load_photographs(parse([*TINY, "--images", folder]))
+    assert len(load_photographs(parse([*TINY, "--images", images, "--allow-leak"]))) == 500
+
+
+def test_data_comes_from_one_place(tmp_path):
+    with pytest.raises(ValueError, match="exclude each other"):
+        TrainOptions(images=tmp_path, bsds500=tmp_path)
+
+
 # --- a whole run, and one that is killed -------------------------------------------------------
 
 DRIVER = """
@@ -244,7 +288,7 @@ def test_the_progress_bar_shows_loss_speed_and_time_left(runs):
 def test_the_smoke_run_says_what_it_is_and_how_to_train_for_real(runs):
     shown = runs[4].stdout
     assert "This was a smoke run" in shown
-    assert "python -m experiments.train --preset paper --images DIR" in shown
+    assert "python -m experiments.train --preset paper --bsds500 DIR" in shown
 
 
 def test_a_killed_and_resumed_run_equals_one_in_one_go_to_the_bit(runs, images):

@@ -40,6 +40,28 @@ def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:
         ) from error
 
 
+def find_photographs(folder: str | os.PathLike[str]) -> list[Path]:
+    """Finds all photographs in a folder and its subfolders, in the order of their names.
+
+    Args:
+      folder: a directory.
+
+    Returns:
+      Paths, by their suffix alone.
+
+    Raises:
+      NotADirectoryError: `folder` is not a directory.
+      ValueError: no image in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root} is not a folder")
+    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not paths:
+        raise ValueError(f"{root} holds no image ({', '.join(SUFFIXES)})")
+    return paths
+
+
 def read_folder(folder: str | os.PathLike[str]) -> list[np.ndarray]:
     """Reads all photographs in a folder and its subfolders, in the order of their names.
 
@@ -53,10 +75,4 @@ def read_folder(folder: str | os.PathLike[str]) -> list[np.ndarray]:
       NotADirectoryError: `folder` is not a directory.
       ValueError: no image in it, or one that cannot be read.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise NotADirectoryError(f"{root} is not a folder")
-    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not paths:
-        raise ValueError(f"{root} holds no image ({', '.join(SUFFIXES)})")
-    return [read_photograph(path) for path in paths]
+    return [read_photograph(path) for path in find_photographs(folder)]

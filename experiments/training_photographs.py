@@ -1,0 +1,61 @@
+"""The photographs that a training run learns from."""
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments.run_options import TrainOptions
+from glra_jax.datasets import (
+    Planes,
+    bsds500_training_photographs,
+    embedded_photographs,
+    find_photographs,
+    pack_planes,
+    read_photograph,
+)
+
+# Folders that hold BSD100, on which models are scored.
+_SCORED_FOLDERS = ("val", "bsd100")
+
+
+def load_photographs(options: TrainOptions) -> list[np.ndarray]:
+    """Reads the photographs that the options name.
+
+    Args:
+      options: of the run.
+
+    Returns:
+      uint8 arrays `(H, W)` or `(H, W, 3)`.
+
+    Raises:
+      FileNotFoundError: BSDS500 or a split is missing.
+      NotADirectoryError: a folder is not there.
+      ValueError: BSD100 is among them and `allow_leak` is not set, or an image cannot be read.
+    """
+    if options.bsds500 is not None:
+        folder = None if str(options.bsds500) == "tfds" else options.bsds500
+        photographs = bsds500_training_photographs(
+            options.splits, allow_leak=options.allow_leak, folder=folder
+        )
+        return list(photographs.values())
+    if options.images is None:
+        return list(embedded_photographs("train").values())
+    paths = find_photographs(options.images)
+    if not options.allow_leak:
+        _check_folders(paths)
+    return [read_photograph(path) for path in paths]
+
+
+def load_planes(options: TrainOptions) -> Planes:
+    """The same photographs packed for training; raises if one is smaller than a patch needs."""
+    return pack_planes(load_photographs(options), min_side=options.config.crop)
+
+
+def _check_folders(paths: list[Path]) -> None:
+    for path in paths:
+        if path.resolve().parent.name.lower() in _SCORED_FOLDERS:
+            raise ValueError(
+                f"{path} lies in a folder named {path.resolve().parent.name!r}, as BSD100 does, "
+                f"on which models are scored; train on other folders, or say --allow-leak if that "
+                f"is meant"
+            )
