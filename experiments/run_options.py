@@ -20,7 +20,8 @@ class TrainOptions:
     """Trains the deconvolution network. The same command again resumes where it stopped.
 
     Attributes:
-      preset: Defaults of all options below: a quick look, the paper's text, or its solver file.
+      preset: Defaults of all options below: a quick look, the paper's text, its solver file, or
+        the models in the package.
       workdir: Folder for all that the run writes; runs/PRESET if not given.
       images: Folder of photographs; those in scikit-image if neither this nor bsds500 is given.
       bsds500: Folder of an unpacked BSDS500 to train on, or "tfds" for the copy that
@@ -33,7 +34,7 @@ class TrainOptions:
       config: What the result depends on.
     """
 
-    preset: Literal["smoke", "paper", "release"] = "smoke"
+    preset: Literal["smoke", "paper", "release", "glra", "glra-release"] = "smoke"
     workdir: Path | None = None
     images: Path | None = None
     bsds500: Path | None = None
@@ -67,9 +68,9 @@ def parse(arguments: list[str] | None = None) -> TrainOptions:
     preset = first.parse_known_args(arguments)[0].preset
     if preset not in PRESETS:
         sys.exit(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r}")
-    long = preset != "smoke"
+    config = PRESETS[preset]
     defaults = TrainOptions(
-        preset=preset, config=PRESETS[preset], checkpoint_every=1000 if long else 50
+        preset=preset, config=config, checkpoint_every=min(1000, max(50, config.steps // 20))
     )
     return tyro.cli(
         TrainOptions, default=defaults, args=arguments, prog="python -m experiments.train"

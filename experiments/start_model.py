@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         start=config.start,
         features=config.features,
         regularization=config.regularization,
+        noise_weight=config.noise_weight,
     )
     try:
         gx.save_model(model, options.output)

@@ -19,7 +19,7 @@ from experiments.training_photographs import load_planes
 from glra_jax.basis_cache import cached_training_basis, default_cache_folder
 from glra_jax.checkpoints import CheckpointError, Checkpoints, Saved
 from glra_jax.lowrank import Basis
-from glra_jax.model import Model, ModelConfig, save_model
+from glra_jax.model import save_model
 from glra_jax.training import (
     Metrics,
     TrainState,
@@ -27,6 +27,7 @@ from glra_jax.training import (
     data_mesh,
     make_train_step,
     replicated,
+    trained_model,
 )
 from glra_jax.training_config import TrainConfig
 
@@ -167,11 +168,7 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
 def report(options: TrainOptions, state: TrainState, basis: Basis) -> None:
     """Writes the model, scores it on held-out photographs, and draws pictures."""
     config, folder = options.config, options.folder
-    model = Model(
-        basis,
-        state.params,
-        ModelConfig(config.support, config.rank, config.features, config.regularization),
-    )
+    model = trained_model(config, state, basis)
     save_model(model, folder / "model.safetensors", overwrite=True)
     print("restoring photographs that were not trained on")
     examples = restore_held_out(model, config)

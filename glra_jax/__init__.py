@@ -26,6 +26,7 @@ from glra_jax.model import (
     save_model,
 )
 from glra_jax.network import DeconvNet
+from glra_jax.noise import estimate_noise, regularization_for
 from glra_jax.restoration import deconvolve, deconvolve_linear
 from glra_jax.restorer import Restorer, even_tile, prepare
 from glra_jax.starts import init_params
@@ -47,6 +48,7 @@ __all__ = [
     "deconvolve_linear",
     "degrade",
     "disk_kernel",
+    "estimate_noise",
     "even_tile",
     "fit_glra",
     "gaussian_kernel",
@@ -60,6 +62,7 @@ __all__ = [
     "pseudo_inverse",
     "psnr",
     "reconstruct",
+    "regularization_for",
     "sample_kernel",
     "save_model",
     "sharp_target",

@@ -13,6 +13,7 @@ from glra_jax.datasets.planes import Planes, random_patch
 from glra_jax.degradation import degrade, sharp_target
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
 from glra_jax.lowrank import Basis, deconvolution_core
+from glra_jax.noise import regularization_for
 
 
 class Batch(NamedTuple):
@@ -45,6 +46,7 @@ def make_batch(
     protocol: str,
     noise: tuple[float, float],
     regularization: float,
+    noise_weight: float = 0.0,
 ) -> Batch:
     """Makes the training examples of one step.
 
@@ -57,7 +59,8 @@ def make_batch(
       families: distribution of blur kernels.
       protocol: see `glra_jax.degradation`.
       noise: range from which each example's noise level is drawn evenly.
-      regularization: of the pseudo-inverse.
+      regularization: of the pseudo-inverse without noise.
+      noise_weight: see `glra_jax.noise.regularization_for`.
 
     Returns:
       The batch.
@@ -77,7 +80,10 @@ def make_batch(
         )
         sharp = sharp_target(photograph, protocol=protocol)
         sharp = sharp[margin : margin + target, margin : margin + target]
-        core = deconvolution_core(basis, kernel, regularization=regularization)
+        strength = regularization_for(
+            level, regularization=regularization, noise_weight=noise_weight
+        )
+        core = deconvolution_core(basis, kernel, regularization=strength)
         return Batch(blurred[..., None], core, sharp[..., None])
 
     return jax.vmap(example)(jax.random.split(key, size))

@@ -22,6 +22,8 @@ class Deblur:
       output: File to write; its suffix says the format.
       model: Name of a model that comes with the package, or a model file.
       boundary: How the scene is taken to go on outside the photograph.
+      noise: Standard deviation of the noise as part of the full range, at least 0; estimated if
+        not given, where the model depends on it.
       regularization: Of the pseudo-inverse, above 0; the model's own if not given.
       overwrite: Allow the output file to be replaced.
     """
@@ -31,6 +33,7 @@ class Deblur:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     model: str = DEFAULT_MODEL
     boundary: Literal["reflect", "edge", "wrap"] = "reflect"
+    noise: float | None = None
     regularization: float | None = None
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
 
@@ -56,6 +59,7 @@ def deblur(options: Deblur) -> None:
 
     from glra_jax.kernels import normalize_kernel
     from glra_jax.model import load_model
+    from glra_jax.noise import estimate_noise
     from glra_jax.photo_files import Photo, check_output, read_kernel, read_photo, write_photo
     from glra_jax.restorer import even_tile, prepare
     from glra_jax.validation import check_kernel
@@ -75,15 +79,19 @@ def deblur(options: Deblur) -> None:
     print(f"{options.kernel}: {rows}×{columns}, divided by its sum {raw.sum():g}")
     started = time.perf_counter()
     top = np.iinfo(photo.colour.dtype).max
+    blurred = photo.colour.astype(np.float32) / top
+    noise = options.noise
+    if noise is None and model.config.noise_weight > 0:
+        noise = float(estimate_noise(jnp.asarray(blurred)))
+        print(f"{options.photo}: noise of {100 * noise:.2f} % (--noise to set it)")
     restorer = prepare(
         model,
         kernel,
         tile=even_tile(*photo.colour.shape[:2]),
+        noise=noise,
         regularization=options.regularization,
     )
-    restored = restorer(
-        photo.colour.astype(np.float32) / top, boundary=options.boundary, progress=True
-    )
+    restored = restorer(blurred, boundary=options.boundary, progress=True)
     pixels = np.rint(restored * top).astype(photo.colour.dtype)
     write_photo(
         Photo(pixels, photo.alpha, photo.metadata), options.output, overwrite=options.overwrite

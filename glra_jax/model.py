@@ -33,13 +33,15 @@ class ModelConfig:
       support: side of the pseudo-inverse kernels, `d`.
       rank: columns of the bases, `m`.
       features: maps between layers 4 and 6.
-      regularization: of the pseudo-inverse, as in training.
+      regularization: of the pseudo-inverse without noise, as in training.
+      noise_weight: of the noise level's square in it, see `glra_jax.noise.regularization_for`.
     """
 
     support: int = 151
     rank: int = 50
     features: int = 128
     regularization: float = 0.01
+    noise_weight: float = 0.0
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("basis", "params"), meta_fields=("config",))
@@ -70,6 +72,7 @@ def initial_model(
     start: str = "identity",
     features: int = 128,
     regularization: float = 0.01,
+    noise_weight: float = 0.0,
 ) -> Model:
     """An untrained model; with the default start it restores by eq. 8 of the paper.
 
@@ -79,13 +82,14 @@ def initial_model(
       start: see `glra_jax.starts`.
       features: maps between layers 4 and 6.
       regularization: of the pseudo-inverse.
+      noise_weight: see `ModelConfig`.
 
     Returns:
       A model.
     """
     support, rank = basis.left.shape
     params = init_params(key, basis, start=start, features=features)
-    return Model(basis, params, ModelConfig(support, rank, features, regularization))
+    return Model(basis, params, ModelConfig(support, rank, features, regularization, noise_weight))
 
 
 def _flatten(model: Model) -> dict[str, np.ndarray]:

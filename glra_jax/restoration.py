@@ -14,6 +14,7 @@ from glra_jax.degradation import BOUNDARIES, batched, pad_for_kernel, unbatched
 from glra_jax.lowrank import deconvolution_core, reconstruct
 from glra_jax.model import Model
 from glra_jax.network import restore
+from glra_jax.noise import estimate_noise, regularization_for
 
 # Layers 4 and 6 pad their maps with zeros; an image continued so much further does not see them.
 REFINEMENT_REACH = 10
@@ -25,6 +26,7 @@ def deconvolve(
     model: Model,
     *,
     boundary: str = "reflect",
+    noise: jax.typing.ArrayLike | None = None,
     regularization: jax.typing.ArrayLike | None = None,
     method: str = "auto",
 ) -> jax.Array:
@@ -39,7 +41,10 @@ def deconvolve(
       model: from `load_model` or a training run.
       boundary: how the image goes on outside: `"reflect"`, `"edge"`, `"wrap"` (for circular blur);
         or `"valid"`, where nothing is made up and the result is `support - 1` smaller.
-      regularization: of the pseudo-inverse; None takes the one that the model was trained with.
+      noise: standard deviation of the noise in `y`, for models whose pseudo-inverse depends on it
+        (`model.config.noise_weight` is not 0); None estimates it, from all of `y` together.
+      regularization: of the pseudo-inverse; None takes the one that the model was trained with, at
+        the noise level.
       method: way of computing, see `glra_jax.convolution.correlate`.
 
     Returns:
@@ -50,8 +55,8 @@ def deconvolve(
       ValueError: image of another rank, NaN; a kernel that is not 2-D, empty, NaN, of a sum other
         than 1, or larger than the support; with `"valid"`, an image smaller than the support.
     """
-    _check(y, kernel, model, boundary, regularization)
-    return _deconvolve(y, kernel, model, regularization, boundary=boundary, method=method)
+    _check(y, kernel, model, boundary, noise, regularization)
+    return _deconvolve(y, kernel, model, noise, regularization, boundary=boundary, method=method)
 
 
 def deconvolve_linear(
@@ -60,6 +65,7 @@ def deconvolve_linear(
     model: Model,
     *,
     boundary: str = "reflect",
+    noise: jax.typing.ArrayLike | None = None,
     regularization: jax.typing.ArrayLike | None = None,
 ) -> jax.Array:
     """Restores by eq. 8 of the paper alone: convolution with the low-rank pseudo-inverse.
@@ -71,6 +77,7 @@ def deconvolve_linear(
       kernel: see `deconvolve`.
       model: see `deconvolve`.
       boundary: see `deconvolve`.
+      noise: see `deconvolve`.
       regularization: see `deconvolve`.
 
     Returns:
@@ -80,8 +87,8 @@ def deconvolve_linear(
       TypeError: as `deconvolve`.
       ValueError: as `deconvolve`.
     """
-    _check(y, kernel, model, boundary, regularization)
-    return _deconvolve_linear(y, kernel, model, regularization, boundary=boundary)
+    _check(y, kernel, model, boundary, noise, regularization)
+    return _deconvolve_linear(y, kernel, model, noise, regularization, boundary=boundary)
 
 
 def _check(
@@ -89,6 +96,7 @@ def _check(
     kernel: jax.Array,
     model: Model,
     boundary: str,
+    noise: jax.typing.ArrayLike | None,
     regularization: jax.typing.ArrayLike | None,
 ) -> None:
     validation.check_choice(boundary, "boundary", BOUNDARIES)
@@ -99,6 +107,7 @@ def _check(
     validation.check_kernel(kernel, support=support)
     if regularization is not None:
         validation.check_positive(regularization, "regularization")
+    check_noise(noise)
     rows = 1 if y.ndim == 4 else 0
     if boundary == "valid" and min(y.shape[rows : rows + 2]) < support:
         raise ValueError(
@@ -107,12 +116,42 @@ def _check(
         )
 
 
-def _core(
-    kernel: jax.Array, model: Model, regularization: jax.typing.ArrayLike | None
+def check_noise(noise: jax.typing.ArrayLike | None) -> None:
+    """Raises unless `noise` is None, or a scalar of at least 0."""
+    if noise is None:
+        return
+    if jnp.ndim(noise) != 0:
+        raise ValueError(f"noise must be a scalar, got shape {jnp.shape(noise)}; use jax.vmap")
+    validation.check_non_negative(noise, "noise")
+
+
+def core_for(
+    model: Model,
+    kernel: jax.Array,
+    *,
+    noise: jax.typing.ArrayLike,
+    regularization: jax.typing.ArrayLike | None,
 ) -> jax.Array:
+    """Core of a blur kernel for a model, regularised as in its training unless told otherwise."""
     if regularization is None:
-        regularization = model.config.regularization
+        config = model.config
+        regularization = regularization_for(
+            noise, regularization=config.regularization, noise_weight=config.noise_weight
+        )
     return deconvolution_core(model.basis, kernel, regularization=regularization)
+
+
+def _core(
+    y: jax.Array,
+    kernel: jax.Array,
+    model: Model,
+    noise: jax.typing.ArrayLike | None,
+    regularization: jax.typing.ArrayLike | None,
+) -> jax.Array:
+    if noise is None:
+        asked = model.config.noise_weight > 0 and regularization is None
+        noise = estimate_noise(y) if asked else 0.0
+    return core_for(model, kernel, noise=noise, regularization=regularization)
 
 
 @partial(jax.jit, static_argnames=("boundary", "method"))
@@ -120,12 +159,13 @@ def _deconvolve(
     y: jax.Array,
     kernel: jax.Array,
     model: Model,
+    noise: jax.typing.ArrayLike | None,
     regularization: jax.typing.ArrayLike | None,
     *,
     boundary: str,
     method: str,
 ) -> jax.Array:
-    core = _core(kernel, model, regularization)
+    core = _core(y, kernel, model, noise, regularization)
     x = batched(y).astype(jnp.float32)
     batch, height, width, channels = x.shape
     if boundary != "valid":
@@ -146,11 +186,12 @@ def _deconvolve_linear(
     y: jax.Array,
     kernel: jax.Array,
     model: Model,
+    noise: jax.typing.ArrayLike | None,
     regularization: jax.typing.ArrayLike | None,
     *,
     boundary: str,
 ) -> jax.Array:
-    inverse = reconstruct(model.basis, _core(kernel, model, regularization))
+    inverse = reconstruct(model.basis, _core(y, kernel, model, noise, regularization))
     x = pad_for_kernel(batched(y).astype(jnp.float32), inverse.shape, boundary)
     grid = x.shape[1:3]
     spectrum = jnp.fft.rfft2(inverse, s=grid)[None, ..., None]

@@ -18,10 +18,9 @@ import numpy as np
 from glra_jax import validation
 from glra_jax.convolution import prepare_filters
 from glra_jax.degradation import BOUNDARIES, convolution_padding
-from glra_jax.lowrank import deconvolution_core
 from glra_jax.model import Model
 from glra_jax.network import PREPARED
-from glra_jax.restoration import REFINEMENT_REACH
+from glra_jax.restoration import REFINEMENT_REACH, check_noise, core_for
 
 LARGEST_TILE = 320
 
@@ -71,12 +70,17 @@ class Restorer:
     method: str
 
     def with_kernel(
-        self, kernel: jax.Array, *, regularization: jax.typing.ArrayLike | None = None
+        self,
+        kernel: jax.Array,
+        *,
+        noise: jax.typing.ArrayLike | None = None,
+        regularization: jax.typing.ArrayLike | None = None,
     ) -> "Restorer":
         """The same for another blur kernel; the transformed filters are kept.
 
         Args:
           kernel: `(h, w)`, sum 1, each side at most the model's support.
+          noise: see `prepare`.
           regularization: of the pseudo-inverse; None takes the model's own.
 
         Returns:
@@ -86,7 +90,7 @@ class Restorer:
           TypeError: as `deconvolve`.
           ValueError: as `deconvolve`.
         """
-        return replace(self, core=_core(self.model, kernel, regularization))
+        return replace(self, core=_core(self.model, kernel, noise, regularization))
 
     def __call__(
         self, y: np.ndarray | jax.Array, *, boundary: str = "reflect", progress: bool = False
@@ -130,6 +134,7 @@ def prepare(
     kernel: jax.Array,
     *,
     tile: tuple[int, int] = (256, 256),
+    noise: jax.typing.ArrayLike | None = None,
     regularization: jax.typing.ArrayLike | None = None,
     method: str = "auto",
 ) -> Restorer:
@@ -139,6 +144,8 @@ def prepare(
       model: from `load_model` or a training run.
       kernel: blur kernel, `(h, w)`, sum 1, each side at most the model's support.
       tile: height and width of the tiles; `even_tile` finds good ones for an image.
+      noise: standard deviation of the noise in the images; needed if the model's pseudo-inverse
+        depends on it (`model.config.noise_weight` is not 0), see `estimate_noise`.
       regularization: of the pseudo-inverse; None takes the one that the model was trained with.
       method: way of computing, see `glra_jax.convolution.correlate`.
 
@@ -147,12 +154,12 @@ def prepare(
 
     Raises:
       TypeError: as `deconvolve`.
-      ValueError: as `deconvolve`, or a tile without pixels.
+      ValueError: as `deconvolve`, a tile without pixels, or no noise level where one is needed.
     """
     height, width = tile
     validation.check_size(height, "tile height")
     validation.check_size(width, "tile width")
-    core = _core(model, kernel, regularization)
+    core = _core(model, kernel, noise, regularization)
     support, wide = model.config.support, 2 * REFINEMENT_REACH
     inner = (height + wide, width + wide)
     shapes = {
@@ -173,11 +180,20 @@ def prepare(
 
 
 def _core(
-    model: Model, kernel: jax.Array, regularization: jax.typing.ArrayLike | None
+    model: Model,
+    kernel: jax.Array,
+    noise: jax.typing.ArrayLike | None,
+    regularization: jax.typing.ArrayLike | None,
 ) -> jax.Array:
-    if regularization is None:
-        regularization = model.config.regularization
-    return deconvolution_core(model.basis, kernel, regularization=regularization)
+    check_noise(noise)
+    if noise is None and regularization is None and model.config.noise_weight > 0:
+        raise ValueError(
+            "this model's pseudo-inverse depends on the noise level, got noise=None; give "
+            "noise=estimate_noise(y) of an image y, or the level if it is known"
+        )
+    return core_for(
+        model, kernel, noise=0.0 if noise is None else noise, regularization=regularization
+    )
 
 
 @jax.jit

@@ -1,0 +1,255 @@
+"""Methods by name: the blurred image itself, eq. 8, the classical rivals, and models.
+
+A method is written `NAME` or `NAME:option=value,option=value`, for instance
+`wiener:noise_to_signal=0.001`; the options are those of the function, see `experiments.rivals`.
+A model is written `NAME`, `FILE` or `LABEL=FILE`.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.rivals import RIVALS
+from glra_jax import caffe
+from glra_jax.model import Model, available_models, load_model
+from glra_jax.restoration import deconvolve_linear
+from glra_jax.restorer import Restorer, even_tile, prepare
+
+Restore = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+DEFAULT_MODEL = "glra-start"
+_LARGEST_TILE = 512  # photographs of BSDS500 in one piece
+_NOT_OPTIONS = ("y", "kernel", "model", "method")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of restoring.
+
+    Attributes:
+      label: what it is called in tables.
+      kind: "blurred", "eq8", "model", or the name of a rival.
+      restore: from a blurred image and its kernel to the restored one, NumPy float32.
+      about: what else is worth recording: options, the model's file and its hash.
+      support: largest side of a kernel that it takes; None takes any.
+      check: raises what is wrong with the options, for the shapes of image and kernel; costs
+        little.
+    """
+
+    label: str
+    kind: str
+    restore: Restore
+    about: dict[str, Any]
+    support: int | None = None
+    check: Callable[[tuple[int, ...], tuple[int, ...]], None] = lambda image, kernel: None
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model as given on the command line.
+
+    Attributes:
+      label: its name in tables.
+      source: file or name.
+      model: what was loaded.
+      released: whether it is the authors' network, which sees photographs transposed.
+    """
+
+    label: str
+    source: str
+    model: Model
+    released: bool
+
+
+def collect(
+    methods: Sequence[str], models: Sequence[str], *, noise: float, basis: Path | None = None
+) -> list[Method]:
+    """Methods and models in the order given, methods first.
+
+    Args:
+      methods: see the module.
+      models: see the module.
+      noise: standard deviation of the noise, which rivals are told.
+      basis: file with the authors' `left` and `right`, for `.caffemodel` files.
+
+    Returns:
+      The methods, each of another label.
+
+    Raises:
+      FileNotFoundError: a model that does not exist.
+      ImportError: the protobuf library is missing for a `.caffemodel` file.
+      ValueError: nothing to evaluate, unknown names or options, two of one label, a `.caffemodel`
+        without a basis or a basis without one, or a file that is not a model.
+    """
+    for spec in methods:  # before any file is read
+        _parse_method(spec)
+    labels = [*methods, *(_label(spec)[0] for spec in models)]
+    if not labels:
+        raise ValueError("name at least one method (--methods) or model (--models)")
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ValueError(
+            f"two methods or models are called {twice[0]!r}; give a model another label with "
+            f"--models LABEL=FILE"
+        )
+    if basis is not None and not any(_is_caffe(_label(spec)[1]) for spec in models):
+        raise ValueError(f"--basis {basis} is for .caffemodel files, and none is given")
+    named = [_load(*_label(spec), basis=basis) for spec in models]
+    known = {model.label: model for model in named}
+    found = [_method(spec, known, noise) for spec in methods]
+    return found + [_model_method(model) for model in named]
+
+
+def _label(spec: str) -> tuple[str, str]:
+    """Label and source of a model."""
+    label, separator, source = spec.partition("=")
+    if separator and label and source and not Path(spec).exists():
+        return label, source
+    return (spec if spec in available_models() else Path(spec).stem), spec
+
+
+def _is_caffe(source: str) -> bool:
+    return source.endswith(".caffemodel")
+
+
+def _load(label: str, source: str, *, basis: Path | None) -> NamedModel:
+    if not _is_caffe(source):
+        return NamedModel(label, source, load_model(source), released=False)
+    if basis is None:
+        raise ValueError(
+            f"{source} holds no basis: give a file with the arrays left and right as --basis"
+        )
+    read = caffe.read_basis(basis)
+    model = caffe.load_caffemodel(source, left=read.left, right=read.right)
+    return NamedModel(label, source, model, released=True)
+
+
+def _parse_method(spec: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of a method."""
+    name, separator, rest = spec.partition(":")
+    if name not in ("blurred", "eq8", *RIVALS):
+        raise ValueError(
+            f"unknown method {name!r}; there are blurred, eq8, {', '.join(RIVALS)}; a network is "
+            f"given with --models"
+        )
+    options: dict[str, Any] = {}
+    for item in rest.split(",") if separator else ():
+        key, equals, text = item.partition("=")
+        if not (key and equals and text):
+            raise ValueError(f"{spec!r}: {item!r} is not option=value")
+        if key in options:
+            raise ValueError(f"{spec!r} gives {key!r} twice")
+        options[key] = _value(text)
+    allowed = {"blurred": [], "eq8": ["model", "boundary", "regularization"]}.get(name)
+    if allowed is None:
+        allowed = [key for key in inspect.signature(RIVALS[name]).parameters]
+        allowed = [key for key in allowed if key not in _NOT_OPTIONS]
+    if unknown := sorted(options.keys() - set(allowed)):
+        raise ValueError(
+            f"{spec!r}: {name} has no option {unknown[0]!r}; it has: {', '.join(allowed) or 'none'}"
+        )
+    return name, options
+
+
+def _value(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _method(spec: str, models: dict[str, NamedModel], noise: float) -> Method:
+    name, options = _parse_method(spec)
+    if name == "blurred":
+        return Method(spec, name, lambda y, kernel: y, {})
+    if name == "eq8":
+        return _linear_method(spec, options, models)
+    options = {"noise": noise, **options}
+    function = partial(RIVALS[name], **options)
+    return Method(
+        spec, name, _on_host(function), {"options": options}, check=_checker(spec, function)
+    )
+
+
+def _linear_method(spec: str, options: dict[str, Any], models: dict[str, NamedModel]) -> Method:
+    options = dict(options)
+    wanted = options.pop("model", None)
+    if wanted is not None and str(wanted) not in models:
+        raise ValueError(
+            f"{spec!r}: no model is called {wanted!r}; --models gives: "
+            f"{', '.join(models) or 'none'}"
+        )
+    if wanted is not None:
+        chosen = models[str(wanted)]
+    else:
+        chosen = next(iter(models.values()), None) or _load(
+            DEFAULT_MODEL, DEFAULT_MODEL, basis=None
+        )
+    function = partial(deconvolve_linear, model=chosen.model, **options)
+    turned = (lambda y, k: _turned(function, y, k)) if chosen.released else function
+    about = {"options": options, "basis_of": chosen.label, "source": chosen.source}
+    support = chosen.model.config.support
+    return Method(spec, "eq8", _on_host(turned), about, support, _checker(spec, turned))
+
+
+def _turned(function: Callable[..., jax.Array], y: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Applies eq. 8 as the authors' network does, to the transposed photograph."""
+    return jnp.swapaxes(function(jnp.swapaxes(y, 0, 1), jnp.swapaxes(kernel, 0, 1)), 0, 1)
+
+
+def _on_host(function: Callable[..., jax.Array]) -> Restore:
+    return lambda y, kernel: np.asarray(function(jnp.asarray(y), jnp.asarray(kernel)))
+
+
+def _checker(
+    spec: str, function: Callable[..., jax.Array]
+) -> Callable[[tuple[int, ...], tuple[int, ...]], None]:
+    def check(image: tuple[int, ...], kernel: tuple[int, ...]) -> None:
+        try:
+            jax.eval_shape(
+                function,
+                jax.ShapeDtypeStruct(image, jnp.float32),
+                jax.ShapeDtypeStruct(kernel, jnp.float32),
+            )
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{spec!r}: {error}") from error
+
+    return check
+
+
+def _model_method(named: NamedModel) -> Method:
+    path = Path(named.source)
+    about: dict[str, Any] = {"source": named.source}
+    if path.is_file():
+        about["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    restore: Restore
+    if named.released:
+        restore = _on_host(partial(caffe.deconvolve_as_released, model=named.model))
+    else:
+        restore = _ByTiles(named.model)
+    return Method(named.label, "model", restore, about, named.model.config.support)
+
+
+class _ByTiles:
+    """Restores with a model; transforms of its filters are kept for each size of tile."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._ready: dict[tuple[int, int], Restorer] = {}
+
+    def __call__(self, y: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+        tile = even_tile(*y.shape[:2], largest=_LARGEST_TILE)
+        if tile not in self._ready:
+            self._ready[tile] = prepare(self._model, jnp.asarray(kernel), tile=tile)
+        return self._ready[tile].with_kernel(jnp.asarray(kernel))(y)

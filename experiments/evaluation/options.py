@@ -1,0 +1,197 @@
+"""Command line of an evaluation: what is evaluated, by which methods, and where it goes."""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from experiments.evaluation.cases import PendingCase
+from experiments.evaluation.methods import Method
+from experiments.evaluation.synthetic import read_named_folder, synthetic_cases
+from experiments.evaluation.triplets import triplet_cases
+from glra_jax import validation
+from glra_jax.datasets import embedded_photographs
+from glra_jax.datasets.bsds500 import SPLITS, bsds500_photographs
+
+UNTRAINED = ("glra-start",)
+LEAK, NO_LEAK, UNKNOWN_LEAK = "leak", "no leak", "not said"
+# What the rivals' parameters and the patch prior were tuned and learnt on.
+_RIVALS_SPLIT = "train"
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Restores the same blurred images by several methods and models, and scores them.
+
+    The images are triplets of files, a split of BSDS500, a folder of photographs, or, if none of
+    these is given, the embedded test photographs. All but triplets are blurred here.
+
+    Attributes:
+      triplets: Folder of NAME_batch.png, NAME_gt.png, NAME_kernel.png, as the authors released
+        them.
+      bsds500: Split of BSDS500; bsd100 is val.
+      bsds500_folder: Where BSDS500 was unpacked; if not given, it is downloaded and prepared once.
+      data_dir: Where prepared datasets lie, instead of tensorflow-datasets' default.
+      images: Folder of photographs.
+      kernel: Family of blur kernels (gaussian, disk, motion), one drawn for each photograph; or a
+        file of kernels (.npy, .npz), all of them for each. Not for triplets.
+      protocol: How photographs are degraded, see glra_jax.degradation. Triplets are "release".
+      noise: Standard deviation (paper) or largest value (release) of the noise.
+      seed: Of kernels, factors and noise.
+      limit: Number of photographs, the first by name; all if not given.
+      methods: blurred, eq8, and the names in experiments.rivals; options follow a colon:
+        wiener:noise_to_signal=0.001
+      models: Names, files, or LABEL=FILE. Files may be .caffemodel, with --basis.
+      basis: .npz file with the arrays left and right, for .caffemodel files.
+      leaky: Labels of models that were trained on images scored here; recorded.
+      clean: Labels of models that were not; recorded.
+      borders: Score the centre crop, or the full image.
+      margin: Pixels left out on each side by the centre crop; 75 is half the network's support.
+      subtract: Taken off an output before it is divided by a factor; the mean of the release's
+        noise is 0.005.
+      sheet: Number of photographs on the sheet of pictures.
+      output: Folder for results.json, results.csv, results.md, sheet.png.
+      overwrite: Allow results in the folder to be replaced.
+    """
+
+    triplets: Path | None = None
+    bsds500: Literal["train", "test", "val", "bsd100"] | None = None
+    bsds500_folder: Path | None = None
+    data_dir: Path | None = None
+    images: Path | None = None
+    kernel: str | None = None
+    protocol: Literal["paper", "release"] | None = None
+    noise: float = 0.01
+    seed: int = 0
+    limit: int | None = None
+    methods: tuple[str, ...] = ("blurred", "eq8", "wiener")
+    models: tuple[str, ...] = ("glra-start",)
+    basis: Path | None = None
+    leaky: tuple[str, ...] = ()
+    clean: tuple[str, ...] = ()
+    borders: Literal["crop", "full"] = "crop"
+    margin: int = 75
+    subtract: float = 0.0
+    sheet: int = 4
+    output: Path = Path("runs/evaluate")
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+
+    def __post_init__(self) -> None:
+        sources = [name for name in ("triplets", "bsds500", "images") if getattr(self, name)]
+        if len(sources) > 1:
+            raise ValueError(f"give one of --triplets, --bsds500 and --images, not {sources}")
+        if self.triplets and (self.kernel or self.protocol):
+            raise ValueError(
+                "triplets have their own kernels and protocol: leave --kernel and --protocol out"
+            )
+        if not self.bsds500 and (self.bsds500_folder or self.data_dir):
+            raise ValueError("--bsds500-folder and --data-dir are for --bsds500 SPLIT")
+        validation.check_non_negative(self.noise, "noise")
+        validation.check_non_negative(self.subtract, "subtract")
+        validation.check_size(self.margin, "margin", minimum=0)
+        validation.check_size(self.sheet, "sheet", minimum=0)
+        if self.limit is not None:
+            validation.check_size(self.limit, "limit")
+
+    @property
+    def scored_margin(self) -> int:
+        """Pixels left out on each side."""
+        return self.margin if self.borders == "crop" else 0
+
+    @property
+    def used_protocol(self) -> str:
+        """The protocol of the images."""
+        return self.protocol or ("release" if self.triplets else "paper")
+
+    @property
+    def noise_deviation(self) -> float:
+        """Standard deviation of the noise, which rivals are told."""
+        return self.noise / math.sqrt(12) if self.used_protocol == "release" else self.noise
+
+    @property
+    def used_kernel(self) -> str | None:
+        """Family or file of kernels; None for triplets."""
+        return None if self.triplets else self.kernel or "gaussian"
+
+    @property
+    def data(self) -> str:
+        """What is evaluated, in words."""
+        if self.triplets:
+            return f"triplets of {self.triplets.resolve().name}"
+        if self.bsds500:
+            return f"BSDS500 {SPLITS[self.bsds500]}"
+        return (
+            f"folder {self.images.resolve().name}" if self.images else "embedded test photographs"
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What the results depend on, for results.json."""
+        plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+        for name in ("methods", "models", "leaky", "clean", "output", "overwrite", "borders"):
+            del plain[name]
+        found = {"kernel": self.used_kernel, "protocol": self.used_protocol,
+                 "margin": self.scored_margin, "data": self.data}  # fmt: skip
+        return plain | found
+
+
+def parse(arguments: list[str] | None = None) -> EvaluateOptions:
+    """Reads the command line."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    return tyro.cli(EvaluateOptions, args=arguments, prog="python -m experiments.evaluate")
+
+
+def load_cases(options: EvaluateOptions) -> list[PendingCase]:
+    """Reads what is evaluated.
+
+    Raises:
+      FileNotFoundError: see `triplet_cases`, `synthetic_cases`, `bsds500_photographs`.
+      ImportError: a library for the dataset is missing.
+      NotADirectoryError: no such folder.
+      ValueError: a file that cannot be read.
+    """
+    if options.triplets:
+        return triplet_cases(options.triplets, limit=options.limit)
+    if options.bsds500:
+        photographs = bsds500_photographs(
+            options.bsds500, folder=options.bsds500_folder, data_dir=options.data_dir
+        )
+    elif options.images:
+        photographs = read_named_folder(options.images)
+    else:
+        photographs = embedded_photographs("test")
+    return synthetic_cases(
+        photographs,
+        kernel=options.used_kernel or "gaussian",
+        protocol=options.used_protocol,
+        noise=options.noise,
+        seed=options.seed,
+        limit=options.limit,
+    )
+
+
+def leak_of(method: Method, options: EvaluateOptions) -> str:
+    """Whether a method has seen the images that are scored: "leak", "no leak" or "not said"."""
+    if method.kind == "model":
+        if method.label in options.leaky:
+            return LEAK
+        known = method.label in options.clean or method.about["source"] in UNTRAINED
+        return NO_LEAK if known else UNKNOWN_LEAK
+    tuned = method.kind not in ("blurred", "eq8")
+    return LEAK if tuned and options.bsds500 == _RIVALS_SPLIT else NO_LEAK
+
+
+def check_leaks(methods: Sequence[Method], options: EvaluateOptions) -> None:
+    """Raises ValueError if `leaky` and `clean` share a label, or have one that no model has."""
+    models = [method.label for method in methods if method.kind == "model"]
+    if both := sorted(set(options.leaky) & set(options.clean)):
+        raise ValueError(f"--leaky and --clean both name {both[0]!r}; it is one or the other")
+    for label in (*options.leaky, *options.clean):
+        if label not in models:
+            raise ValueError(
+                f"--leaky and --clean: no model is called {label!r}; there are: "
+                f"{', '.join(models) or 'none'}"
+            )

@@ -1,0 +1,189 @@
+"""Scores of restored images, and what follows from many of them.
+
+Every output is clipped to [0, 1] before it is scored, all three channels together. Where the
+blurred image is brighter than the truth by a factor that methods are not told (protocol
+"release"), an output is scored three times: as it is, divided by the mean of that factor, and
+divided by the image's own.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glra_jax.metrics import psnr, ssim, ssim_volume
+
+MEAN_GAIN = 1.1
+
+AS_IT_IS, MEAN_FACTOR, TOLD_FACTOR = "as it is", "÷ 1.1", "÷ own factor"
+CORRECTIONS = (AS_IT_IS, MEAN_FACTOR, TOLD_FACTOR)
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Record:
+    """Scores of one image restored by one method.
+
+    Attributes:
+      image: name of the case.
+      method: label of the method.
+      correction: one of `CORRECTIONS`.
+      psnr: dB.
+      ssim: mean over channels.
+      ssim_volume: with the channels as a third axis.
+      seconds: of the restoration.
+    """
+
+    image: str
+    method: str
+    correction: str
+    psnr: float
+    ssim: float
+    ssim_volume: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its bootstrap interval.
+
+    Attributes:
+      mean: over images.
+      low: lower end.
+      high: upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Means over images of one method under one correction.
+
+    Attributes:
+      method: label.
+      correction: one of `CORRECTIONS`.
+      images: how many.
+      psnr: dB.
+      ssim: mean over channels.
+      ssim_volume: with the channels as a third axis.
+      seconds: mean time of an image.
+    """
+
+    method: str
+    correction: str
+    images: int
+    psnr: Interval
+    ssim: Interval
+    ssim_volume: Interval
+    seconds: float
+
+
+@jax.jit
+def _score(
+    restored: jax.Array, truth: jax.Array, divisor: jax.Array, subtract: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    image = jnp.clip((restored - subtract) / divisor, 0.0, 1.0)
+    return psnr(image, truth), ssim(image, truth), ssim_volume(image, truth)
+
+
+def score_image(
+    restored: np.ndarray, truth: np.ndarray, *, divisor: float = 1.0, subtract: float = 0.0
+) -> tuple[float, float, float]:
+    """PSNR, SSIM and volume SSIM of `(restored - subtract) / divisor`, clipped to [0, 1].
+
+    Args:
+      restored: float, the part that counts.
+      truth: of the same shape, in [0, 1].
+      divisor: above 0.
+      subtract: level.
+
+    Returns:
+      dB, and two numbers of at most 1.
+    """
+    scores = _score(restored, truth, np.float32(divisor), np.float32(subtract))
+    first, second, third = (float(value) for value in jax.device_get(scores))
+    return first, second, third
+
+
+def corrections(gain: float | None, subtract: float) -> dict[str, tuple[float, float]]:
+    """What an output is divided by, and what is subtracted before, by correction.
+
+    Args:
+      gain: of the blurred image; None where methods are told everything.
+      subtract: mean of the noise, where it is taken off.
+    """
+    found = {AS_IT_IS: (1.0, 0.0)}
+    if gain is not None:
+        found |= {MEAN_FACTOR: (MEAN_GAIN, subtract), TOLD_FACTOR: (gain, subtract)}
+    return found
+
+
+def bootstrap(
+    values: Sequence[float] | np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval:
+    """Mean with its 95 % percentile bootstrap interval, resampled over images.
+
+    Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979. The same images are drawn for
+    every method.
+
+    Args:
+      values: one for each image.
+      seed: of the resampling.
+      resamples: how many.
+
+    Returns:
+      Mean and interval; NaN for the interval of fewer than two images, of which nothing is known.
+    """
+    values = np.asarray(values, np.float64)
+    mean = float(values.mean())
+    if values.size < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    drawn = np.random.default_rng(seed).integers(values.size, size=(resamples, values.size))
+    ends = np.quantile(values[drawn].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(mean, float(ends[0]), float(ends[1]))
+
+
+def summarize(records: Iterable[Record]) -> list[Summary]:
+    """Means by method and correction, in the order of first appearance of the methods."""
+    groups: dict[str, dict[str, list[Record]]] = {}
+    for record in records:
+        groups.setdefault(record.method, {}).setdefault(record.correction, []).append(record)
+    return [
+        Summary(
+            method,
+            correction,
+            len(rows),
+            bootstrap([row.psnr for row in rows]),
+            bootstrap([row.ssim for row in rows]),
+            bootstrap([row.ssim_volume for row in rows]),
+            float(np.mean([row.seconds for row in rows])),
+        )
+        for method, by_correction in groups.items()
+        for correction, rows in by_correction.items()
+    ]
+
+
+def count_wins(records: Iterable[Record], correction: str) -> tuple[list[str], np.ndarray]:
+    """On how many images each method has a higher PSNR than each other.
+
+    Args:
+      records: of the same images for every method.
+      correction: whose records are compared.
+
+    Returns:
+      The methods, and `(n, n)` counts: row beats column. Ties count for neither.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    for record in records:
+        if record.correction == correction:
+            scores.setdefault(record.method, {})[record.image] = record.psnr
+    methods = list(scores)
+    wins = [[sum(scores[a][i] > scores[b][i] for i in scores[a]) for b in methods] for a in methods]
+    return methods, np.asarray(wins, int).reshape(len(methods), len(methods))

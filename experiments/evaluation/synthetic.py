@@ -1,0 +1,166 @@
+"""Photographs that are blurred here, by a family or a file of kernels and a protocol.
+
+A degraded image follows from the seed and its case's name alone, to the bit: neither the other
+photographs nor the methods matter. It is not rounded to 8 bits.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.evaluation.cases import Case, PendingCase, as_floats
+from glra_jax.datasets import read_photograph
+from glra_jax.datasets.files import SUFFIXES
+from glra_jax.degradation import degrade, release_gain, sharp_target
+from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
+
+
+def synthetic_cases(
+    photographs: dict[str, np.ndarray],
+    *,
+    kernel: str,
+    protocol: str,
+    noise: float,
+    seed: int,
+    limit: int | None = None,
+) -> list[PendingCase]:
+    """Cases of degraded photographs.
+
+    Args:
+      photographs: integer arrays by name.
+      kernel: name of a family, of which one kernel is drawn for each photograph; or a file, each
+        kernel of which blurs every photograph.
+      protocol: `"paper"` or `"release"`.
+      noise: see `glra_jax.degrade`.
+      seed: of kernels, factors and noise.
+      limit: how many photographs, the first in order; None takes all.
+
+    Returns:
+      The cases.
+
+    Raises:
+      FileNotFoundError: `kernel` is neither a family nor a file.
+      ValueError: a file that does not hold kernels.
+    """
+    chosen = dict(list(photographs.items())[:limit])
+    how = partial(_make, protocol=protocol, noise=noise)
+    cases = []
+    if kernel in FAMILIES:
+        families = KernelFamilies(families=(FAMILIES[FAMILIES.index(kernel)],))
+        shape = (families.max_size,) * 2
+        for name, pixels in chosen.items():
+            make = partial(_make_drawn, how, name, pixels, families, case_key(seed, name))
+            cases.append(PendingCase(name, pixels.shape, shape, make))
+        return cases
+    kernels = read_kernels(Path(kernel))
+    for photograph, pixels in chosen.items():
+        for label, values in kernels.items():
+            name = f"{photograph}+{label}"
+            make = partial(how, name, pixels, values, case_key(seed, name))
+            cases.append(PendingCase(name, pixels.shape, values.shape, make))
+    return cases
+
+
+def case_key(seed: int, name: str) -> jax.Array:
+    """The PRNG key of a case."""
+    return jax.random.fold_in(jax.random.key(seed), np.uint32(zlib.crc32(name.encode())))
+
+
+def read_kernels(path: Path) -> dict[str, np.ndarray]:
+    """Reads blur kernels from a `.npy` or `.npz` file and divides each by its sum.
+
+    Args:
+      path: a file of two-dimensional arrays, or of stacks `(n, h, w)` of them.
+
+    Returns:
+      float32 `(h, w)` by name, in the file's order.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: not such a file, no kernel in it, or one without a finite, positive sum.
+    """
+    if path.suffix.lower() not in (".npy", ".npz") or not path.is_file():
+        raise FileNotFoundError(
+            f"kernel {str(path)!r} is neither a family ({', '.join(FAMILIES)}) nor a file of "
+            f"kernels (.npy, .npz)"
+        )
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            arrays = dict(content) if path.suffix.lower() == ".npz" else {path.stem: content}
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a whole file of plain arrays: {error}") from error
+    kernels = {}
+    for name, array in arrays.items():
+        if array.ndim not in (2, 3) or array.dtype.kind not in "fiu" or array.size == 0:
+            raise ValueError(
+                f"{path}: {name} is {array.dtype}{array.shape}; kernels are real, (h, w) or "
+                f"(n, h, w)"
+            )
+        stack = array[None] if array.ndim == 2 else array
+        for index, values in enumerate(stack):
+            label = name if array.ndim == 2 else f"{name}{index}"
+            total = float(values.sum(dtype=np.float64))
+            if not (np.isfinite(total) and total > 0):
+                raise ValueError(f"{path}: kernel {label} has the sum {total}; it must be positive")
+            kernels[label] = (values / total).astype(np.float32)
+    if not kernels:
+        raise ValueError(f"{path} holds no kernel")
+    return kernels
+
+
+def read_named_folder(folder: Path) -> dict[str, np.ndarray]:
+    """Photographs of a folder and its subfolders by their path without ending, sorted.
+
+    Raises:
+      NotADirectoryError: not a folder.
+      ValueError: no image, one that cannot be read, or two that differ in their ending only.
+    """
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder of photographs")
+    photographs: dict[str, np.ndarray] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in photographs:
+            raise ValueError(f"{folder} holds several images named {name}; rename all but one")
+        photographs[name] = read_photograph(path)
+    if not photographs:
+        raise ValueError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
+    return photographs
+
+
+def _make_drawn(
+    make: Callable[..., Case],
+    name: str,
+    pixels: np.ndarray,
+    families: KernelFamilies,
+    key: jax.Array,
+) -> Case:
+    kernel_key, key = jax.random.split(key)
+    return make(name, pixels, np.asarray(_draw(kernel_key, families)), key)
+
+
+_draw = jax.jit(sample_kernel, static_argnums=1)
+_degrade = jax.jit(degrade, static_argnames=("protocol",))
+
+
+def _make(
+    name: str,
+    pixels: np.ndarray,
+    kernel: np.ndarray,
+    key: jax.Array,
+    *,
+    protocol: str,
+    noise: float,
+) -> Case:
+    x = as_floats(pixels)
+    y = _degrade(key, x, kernel, protocol=protocol, noise=noise)
+    sharp = sharp_target(jnp.asarray(x), protocol=protocol)
+    gain = float(release_gain(key, 1)[0]) if protocol == "release" else None
+    return Case(name, np.asarray(y), np.asarray(sharp), kernel, gain)

@@ -1,0 +1,121 @@
+"""Triplets of files as the authors of the paper released them.
+
+`NAME_batch.png` is the blurred photograph, `NAME_gt.png` the sharp one and `NAME_kernel.png` the
+kernel, to be divided by its sum. On their BSD100 set, `batch = clip(s · (k ⊛ gt) + u)`: `⊛`
+circular, `s` drawn for each image, even in [1, 1.2], and `u` noise, even in [0, 0.01].
+"""
+
+from functools import partial
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.evaluation.cases import Case, PendingCase, as_floats
+from glra_jax.degradation import blur
+from glra_jax.photo_files import read_kernel, read_photo
+
+_ENDINGS = ("batch", "gt", "kernel")
+_FEWEST_PIXELS = 100
+
+
+def find_triplets(folder: Path) -> list[str]:
+    """Names of the triplets in a folder, sorted.
+
+    Raises:
+      NotADirectoryError: not a folder.
+      FileNotFoundError: no triplet, or files missing from some (all are listed).
+    """
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder of triplets (NAME_batch.png, ...)")
+    found: dict[str, set[str]] = {}
+    for path in folder.glob("*.png"):
+        name, _, ending = path.stem.rpartition("_")
+        if name and ending in _ENDINGS:
+            found.setdefault(name, set()).add(ending)
+    if not found:
+        raise FileNotFoundError(
+            f"{folder} holds no triplets: files NAME_batch.png, NAME_gt.png and NAME_kernel.png"
+        )
+    missing = [
+        f"{name}_{ending}.png"
+        for name in sorted(found)
+        for ending in _ENDINGS
+        if ending not in found[name]
+    ]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} lacks {len(missing)} file(s) of its {len(found)} triplets: "
+            + ", ".join(missing)
+        )
+    return sorted(found)
+
+
+def triplet_cases(folder: Path, *, limit: int | None = None) -> list[PendingCase]:
+    """Reads triplets.
+
+    Args:
+      folder: with the files.
+      limit: how many, the first by name; None takes all.
+
+    Returns:
+      A case for each, its factor fitted when it is made.
+
+    Raises:
+      NotADirectoryError: not a folder.
+      FileNotFoundError: see `find_triplets`.
+      ValueError: a file that cannot be read, images of two sizes, or a kernel without a positive
+        sum.
+    """
+    return [_read_triplet(folder, name) for name in find_triplets(folder)[:limit]]
+
+
+def fit_gain(blurred: np.ndarray, sharp: np.ndarray, kernel: np.ndarray) -> tuple[float, float]:
+    """Fits `blurred = s · (kernel ⊛ sharp) + u` where the sensor is not saturated.
+
+    Least squares over all channels together; `⊛` is circular.
+
+    Args:
+      blurred: float in [0, 1]; pixels at 1 are left out.
+      sharp: of the same shape.
+      kernel: sum 1.
+
+    Returns:
+      The factor `s` and the offset `u`.
+
+    Raises:
+      ValueError: hardly a pixel is unsaturated.
+    """
+    prediction = np.asarray(blur(jnp.asarray(sharp), jnp.asarray(kernel)), np.float64)
+    below = blurred < 1.0
+    if below.sum() < _FEWEST_PIXELS:
+        raise ValueError(
+            f"only {below.sum()} of {below.size} values are below saturation: no factor can be "
+            f"fitted"
+        )
+    terms = np.stack([prediction[below], np.ones(int(below.sum()))], axis=1)
+    gain, offset = np.linalg.lstsq(terms, blurred[below].astype(np.float64), rcond=None)[0]
+    return float(gain), float(offset)
+
+
+def _read_triplet(folder: Path, name: str) -> PendingCase:
+    batch, gt = (read_photo(folder / f"{name}_{ending}.png").colour for ending in _ENDINGS[:2])
+    if batch.shape != gt.shape:
+        raise ValueError(
+            f"{folder / name}: the blurred image is {batch.shape} and the sharp one {gt.shape}; "
+            f"they must be of one size"
+        )
+    kernel = read_kernel(folder / f"{name}_kernel.png")
+    if kernel.sum() <= 0:
+        raise ValueError(f"{folder / name}_kernel.png is black; a kernel has a positive sum")
+    kernel = (kernel / kernel.sum()).astype(np.float32)
+    return PendingCase(name, batch.shape, kernel.shape, partial(_make, name, batch, gt, kernel))
+
+
+def _make(name: str, batch: np.ndarray, gt: np.ndarray, kernel: np.ndarray) -> Case:
+    blurred, sharp = as_floats(batch), as_floats(gt)
+    try:
+        gain, _ = fit_gain(blurred, sharp, kernel)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return Case(name, blurred, sharp, kernel, gain)

@@ -1,0 +1,1 @@
+"""What `python -m experiments.figures` draws, a module for each figure."""

@@ -1,0 +1,77 @@
+"""How strong the noise is, and how strongly a pseudo-inverse must be regularised for it.
+
+Images are floats in [0, 1]; noise levels are standard deviations in the same unit.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from glra_jax import validation
+
+# Median of |x| for standard normal x.
+_NORMAL_MEDIAN = 0.6745
+
+
+def estimate_noise(y: jax.Array) -> jax.Array:
+    """Estimates the standard deviation of white noise in a blurred image.
+
+    A second difference along both axes leaves next to nothing of a blurred image, and noise six
+    times as strong; its median is not led astray by what edges are left. Clipped pixels have no
+    noise and are left out.
+
+    Args:
+      y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1], 3 pixels or more a side; all
+        channels and images together.
+
+    Returns:
+      float32 scalar; 0 where more than half of the image is flat or clipped.
+
+    Raises:
+      TypeError: integer image.
+      ValueError: an image of another rank, NaN, or smaller than 3×3.
+
+    References:
+      Immerkær, "Fast Noise Variance Estimation", CVIU 64(2), 1996; with the median of Donoho and
+      Johnstone, Biometrika 81(3), 1994, in place of the mean.
+    """
+    validation.check_image(y, "y")
+    rows = 1 if y.ndim == 4 else 0
+    if min(y.shape[rows : rows + 2]) < 3:
+        raise ValueError(f"y of shape {y.shape} is smaller than the 3×3 pixels of the filter")
+    y = jnp.moveaxis(jnp.asarray(y, jnp.float32), (rows, rows + 1), (-2, -1))
+
+    def windows(values: jax.Array) -> list[list[jax.Array]]:
+        height, width = values.shape[-2:]
+        return [
+            [values[..., i : height - 2 + i, j : width - 2 + j] for j in range(3)] for i in range(3)
+        ]
+
+    weights = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
+    difference = sum(
+        weight * value
+        for row, values in zip(weights, windows(y), strict=True)
+        for weight, value in zip(row, values, strict=True)
+    )
+    clipped = (y <= 0.0) | (y >= 1.0)
+    seen = ~jnp.any(jnp.stack([value for row in windows(clipped) for value in row]), axis=0)
+    median = jnp.nanmedian(jnp.where(seen, jnp.abs(difference), jnp.nan))
+    return jnp.nan_to_num(median) / (6.0 * _NORMAL_MEDIAN)
+
+
+def regularization_for(
+    noise: jax.typing.ArrayLike, *, regularization: float, noise_weight: float
+) -> jax.Array:
+    """Regularisation of the pseudo-inverse for a noise level, `regularization + weight * noise²`.
+
+    The Wiener filter adds the noise-to-signal ratio of powers to `|K|²`, which grows as `noise²`;
+    the constant stands for what is not noise, saturation above all.
+
+    Args:
+      noise: standard deviation, at least 0.
+      regularization: without noise, above 0.
+      noise_weight: at least 0; 0 for the same regularisation at all levels, as in the paper.
+
+    Returns:
+      float32, of the shape of `noise`.
+    """
+    return regularization + noise_weight * jnp.square(jnp.asarray(noise, jnp.float32))

@@ -1,0 +1,501 @@
+"""The evaluation program: what is evaluated, by what, and what it writes."""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import glra_jax as gx
+from experiments import evaluate
+from experiments.evaluation import methods as methods_module
+from experiments.evaluation.cases import PendingCase, check_cases, scored_part
+from experiments.evaluation.methods import collect
+from experiments.evaluation.options import EvaluateOptions, check_leaks, leak_of, load_cases
+from experiments.evaluation.report import read_results
+from experiments.evaluation.sheet import busiest_part, choose_examples
+from experiments.evaluation.synthetic import read_kernels, read_named_folder, synthetic_cases
+from experiments.evaluation.triplets import find_triplets, fit_gain, triplet_cases
+from experiments.rivals import RIVALS
+
+TRIPLETS = "GLRA_JAX_RELEASE_TRIPLETS"
+MARGIN = 10
+INNER = (slice(MARGIN, -MARGIN),) * 2
+NAMES = ("a", "b", "c")
+
+
+def png(path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return np.asarray(gx.gaussian_kernel(sigma=1.2, size=9))
+
+
+@pytest.fixture(scope="module")
+def kernel_file(kernel, tmp_path_factory):
+    path = tmp_path_factory.mktemp("kernels") / "k.npy"
+    np.save(path, kernel)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def photographs(colour_photograph):
+    """Three of 44×60 pixels, 8 bits."""
+    pixels = np.uint8(np.round(colour_photograph * 255))
+    return {
+        name: pixels[10 * i : 10 * i + 44, 20 * i : 20 * i + 60] for i, name in enumerate(NAMES)
+    }
+
+
+@pytest.fixture(scope="module")
+def model_file(random_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "small.safetensors"
+    gx.save_model(random_model, path)
+    return str(path)
+
+
+@pytest.fixture
+def triplets(tmp_path, photographs):
+    """A folder of triplets as released, with factors of 1.05, 1.10 and 1.15."""
+    folder = tmp_path / "triplets"
+    folder.mkdir()
+    spread = np.exp(-0.5 * ((np.arange(9) - 4) / 1.2) ** 2)
+    kernel_pixels = np.uint8(np.round(255 * np.outer(spread, spread)))
+    kernel = jnp.asarray(kernel_pixels / kernel_pixels.sum(), jnp.float32)
+    for index, (name, pixels) in enumerate(photographs.items()):
+        rng = np.random.default_rng(index)
+        y = np.asarray(gx.blur(jnp.asarray(pixels / 255, jnp.float32), kernel))
+        y = np.clip((1.05 + 0.05 * index) * y + rng.uniform(0, 0.01, y.shape), 0, 1)
+        png(folder / f"{name}_batch.png", np.uint8(np.round(255 * y)))
+        png(folder / f"{name}_gt.png", pixels)
+        png(folder / f"{name}_kernel.png", kernel_pixels)
+    return folder
+
+
+class TestTriplets:
+    def test_read(self, triplets, photographs):
+        cases = [pending.make() for pending in triplet_cases(triplets)]
+        assert [case.name for case in cases] == list(NAMES)
+        for index, case in enumerate(cases):
+            np.testing.assert_array_equal(np.round(case.sharp * 255), photographs[case.name])
+            assert case.kernel.sum() == pytest.approx(1, abs=1e-6)
+            assert case.kernel[4, 4] == case.kernel.max()
+            assert case.gain == pytest.approx(1.05 + 0.05 * index, abs=2e-3)
+
+    def test_limit(self, triplets):
+        assert [case.name for case in triplet_cases(triplets, limit=2)] == ["a", "b"]
+
+    def test_all_missing_files_are_listed(self, triplets):
+        (triplets / "a_gt.png").unlink()
+        (triplets / "c_kernel.png").unlink()
+        with pytest.raises(FileNotFoundError, match=r"2 file.*a_gt\.png, c_kernel\.png"):
+            find_triplets(triplets)
+
+    def test_no_triplets(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="holds no triplets"):
+            find_triplets(tmp_path)
+        with pytest.raises(NotADirectoryError, match="nowhere"):
+            find_triplets(tmp_path / "nowhere")
+
+    def test_truncated_file(self, triplets):
+        path = triplets / "b_batch.png"
+        path.write_bytes(path.read_bytes()[:2000])
+        with pytest.raises(ValueError, match=r"b_batch\.png.*truncated"):
+            triplet_cases(triplets)
+
+    def test_sizes_that_differ(self, triplets, photographs):
+        png(triplets / "b_gt.png", photographs["b"][1:])
+        with pytest.raises(ValueError, match=r"\(44, 60, 3\).*\(43, 60, 3\)"):
+            triplet_cases(triplets)
+
+    def test_black_kernel(self, triplets):
+        png(triplets / "a_kernel.png", np.zeros((9, 9), np.uint8))
+        with pytest.raises(ValueError, match=r"a_kernel\.png is black"):
+            triplet_cases(triplets)
+
+
+class TestFitGain:
+    def test_recovers_what_was_put_in(self, colour_photograph, kernel):
+        blurred = np.asarray(gx.blur(jnp.asarray(colour_photograph), jnp.asarray(kernel)))
+        y = np.minimum(1.7 * blurred + 0.03, 1.0)
+        assert (y == 1.0).mean() > 0.02  # saturation must not spoil it
+        gain, offset = fit_gain(np.float32(y), colour_photograph, kernel)
+        assert gain == pytest.approx(1.7, abs=1e-5)
+        assert offset == pytest.approx(0.03, abs=1e-5)
+
+    def test_nothing_below_saturation(self, colour_photograph, kernel):
+        with pytest.raises(ValueError, match="below saturation"):
+            fit_gain(np.ones_like(colour_photograph), colour_photograph, kernel)
+
+    @pytest.mark.skipif(TRIPLETS not in os.environ, reason=f"needs {TRIPLETS}")
+    def test_released_factors(self):
+        gains = [case.make().gain for case in triplet_cases(Path(os.environ[TRIPLETS]), limit=4)]
+        assert all(1.0 <= gain <= 1.2 for gain in gains)
+        assert max(gains) - min(gains) > 0.02
+
+
+def make_all(photographs, **options):
+    how = {"kernel": "motion", "protocol": "release", "noise": 0.01, "seed": 3} | options
+    return {c.name: c.make() for c in synthetic_cases(photographs, **how)}
+
+
+def same(a, b):
+    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in ("blurred", "sharp", "kernel"))
+
+
+class TestSynthetic:
+    def test_reproducible_to_the_bit_whatever_else_is_evaluated(self, photographs):
+        everything = make_all(photographs)
+        again = make_all(dict(reversed(photographs.items())))
+        first = make_all(photographs, limit=1)
+        assert list(first) == ["a"]
+        assert same(first["a"], everything["a"])
+        assert first["a"].gain == everything["a"].gain
+        assert all(same(everything[name], again[name]) for name in NAMES)
+
+    def test_seeds_and_names_differ(self, photographs):
+        one, other = make_all(photographs), make_all(photographs, seed=4)
+        assert not np.array_equal(one["a"].kernel, other["a"].kernel)
+        assert not np.array_equal(one["a"].kernel, one["b"].kernel)
+        twins = make_all({"a": photographs["a"], "d": photographs["a"]})
+        assert twins["a"].gain != twins["d"].gain
+
+    def test_release(self, photographs):
+        case = make_all(photographs)["b"]
+        gain, offset = fit_gain(case.blurred, case.sharp, case.kernel)
+        assert gain == pytest.approx(case.gain, abs=2e-3)
+        assert offset == pytest.approx(0.005, abs=1e-3)
+        np.testing.assert_allclose(case.sharp, photographs["b"] / 255, atol=1e-7)
+
+    def test_paper(self, photographs, kernel_file):
+        small = {"b": photographs["b"][INNER]}
+        case = make_all(small, protocol="paper", kernel=kernel_file, noise=0.02)["b+k"]
+        truth = np.minimum(1.2 * (small["b"] / 255), 1)
+        np.testing.assert_allclose(case.sharp, truth, atol=1e-6)
+        assert case.gain is None
+        residual = case.blurred - np.asarray(gx.blur(jnp.asarray(case.sharp), case.kernel))
+        assert residual.std() == pytest.approx(0.02, rel=0.05)
+
+    def test_kernel_file(self, photographs, kernel, tmp_path):
+        np.savez(tmp_path / "k.npz", wide=3 * kernel, stack=np.stack([np.eye(9), np.ones((9, 9))]))
+        cases = make_all(photographs, kernel=str(tmp_path / "k.npz"), limit=2)
+        assert list(cases) == [f"{p}+{k}" for p in "ab" for k in ("wide", "stack0", "stack1")]
+        np.testing.assert_allclose(cases["a+wide"].kernel, kernel, rtol=1e-6)
+        np.testing.assert_allclose(cases["b+stack1"].kernel, np.full((9, 9), 1 / 81), rtol=1e-6)
+
+    def test_bad_kernel_files(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="'gausian' is neither a family"):
+            read_kernels(Path("gausian"))
+        np.save(tmp_path / "zero.npy", np.zeros((3, 3)))
+        with pytest.raises(ValueError, match="zero has the sum 0"):
+            read_kernels(tmp_path / "zero.npy")
+        np.save(tmp_path / "flat.npy", np.ones(3))
+        with pytest.raises(ValueError, match=r"float64\(3,\)"):
+            read_kernels(tmp_path / "flat.npy")
+        (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 not whole")
+        with pytest.raises(ValueError, match="not a whole file"):
+            read_kernels(tmp_path / "cut.npz")
+
+    def test_folder(self, photographs, tmp_path):
+        (tmp_path / "more").mkdir()
+        png(tmp_path / "more" / "b.png", photographs["b"])
+        png(tmp_path / "a.png", photographs["a"])
+        found = read_named_folder(tmp_path)
+        assert list(found) == ["a", "more/b"]
+        np.testing.assert_array_equal(found["more/b"], photographs["b"])
+        png(tmp_path / "a.bmp", photographs["a"])
+        with pytest.raises(ValueError, match="several images named a"):
+            read_named_folder(tmp_path)
+
+
+class TestCheckCases:
+    def pending(self, name="a", shape=(64, 48, 3), kernel=(9, 9)):
+        return PendingCase(name, shape, kernel, lambda: None)
+
+    def test_good(self):
+        check_cases([self.pending()], margin=18, supports={"net": 9})
+
+    @pytest.mark.parametrize(
+        ("cases", "margin", "supports", "message"),
+        [
+            ([], 0, {}, "nothing to evaluate"),
+            ([{}, {}], 0, {}, "several photographs are named 'a'"),
+            ([{}], 19, {}, "64x48.*49x49 at least"),
+            ([{"kernel": (9, 51)}], 0, {}, "9x51, is larger than the image, 64x48"),
+            ([{"kernel": (5, 9)}], 0, {"net": 7}, "5x9, is larger than the support 7 of 'net'"),
+        ],
+    )
+    def test_bad(self, cases, margin, supports, message):
+        with pytest.raises(ValueError, match=message):
+            check_cases([self.pending(**c) for c in cases], margin=margin, supports=supports)
+
+
+class TestMethods:
+    def test_values(self, photographs, kernel, random_model, model_file):
+        y = np.float32(photographs["a"] / 255)
+        specs = ["blurred", "eq8", "wiener:noise_to_signal=0.25,boundary=wrap"]
+        found = {m.label: m for m in collect(specs, [model_file], noise=0.01)}
+        assert list(found) == [*specs, "small"]
+        expected = {
+            "blurred": y,
+            "eq8": gx.deconvolve_linear(y, kernel, random_model),
+            specs[2]: RIVALS["wiener"](y, kernel, noise_to_signal=0.25, boundary="wrap"),
+            "small": gx.deconvolve(y, kernel, random_model),
+        }
+        for label, method in found.items():
+            method.check(y.shape, kernel.shape)
+            out = method.restore(y, kernel)
+            assert isinstance(out, np.ndarray)
+            np.testing.assert_allclose(out, expected[label], atol=2e-5, err_msg=label)
+        assert found["small"].support == found["eq8"].support == 31
+
+    def test_another_kernel_with_the_same_tiles(self, photographs, random_model, model_file):
+        (method,) = collect([], [model_file], noise=0.01)
+        y = np.float32(photographs["a"] / 255)
+        for radius in (1.5, 3.0):
+            kernel = np.asarray(gx.disk_kernel(radius=radius, size=9))
+            expected = gx.deconvolve(y, kernel, random_model)
+            np.testing.assert_allclose(method.restore(y, kernel), expected, atol=2e-5)
+
+    def test_eq8_of_a_named_model(self, model_file):
+        specs = ["eq8:model=other,regularization=0.05"]
+        linear = collect(specs, [model_file, f"other={model_file}"], noise=0.01)[0]
+        assert linear.about["basis_of"] == "other"
+        assert linear.about["options"] == {"regularization": 0.05}
+
+    def test_noise_is_handed_to_rivals(self):
+        told, own = collect(["hl", "hl:noise=0.03"], [], noise=0.02)
+        assert told.about["options"] == {"noise": 0.02}
+        assert own.about["options"] == {"noise": 0.03}
+
+    @pytest.mark.parametrize(
+        ("methods", "models", "message"),
+        [
+            ([], [], "at least one method"),
+            (["winer"], [], "unknown method 'winer'"),
+            (["wiener:ratio=1"], [], "no option 'ratio'; it has: .*noise_to_signal"),
+            (["blurred:noise=1"], [], "blurred has no option 'noise'; it has: none"),
+            (["wiener:noise"], [], "'noise' is not option=value"),
+            (["tv:weight=1,weight=2"], [], "gives 'weight' twice"),
+            (["hl", "hl"], [], "are called 'hl'"),
+            (["hl"], ["hl=glra-start"], "are called 'hl'"),
+            (["eq8:model=no"], ["glra-start"], "no model is called 'no'.*glra-start"),
+            ([], ["net.caffemodel"], "holds no basis"),
+        ],
+    )
+    def test_bad(self, methods, models, message):
+        with pytest.raises(ValueError, match=message):
+            collect(methods, models, noise=0.01)
+
+    def test_bad_files(self):
+        with pytest.raises(FileNotFoundError, match=r"no model file 'nowhere\.safetensors'"):
+            collect([], ["nowhere.safetensors"], noise=0.01)
+        with pytest.raises(ValueError, match=r"for \.caffemodel files, and none"):
+            collect(["hl"], [], noise=0.01, basis=Path("basis.npz"))
+
+    @pytest.mark.parametrize("spec", ["wiener:boundary=round", "eq8:boundary=round"])
+    def test_option_values_are_checked_without_computing(self, spec, model_file):
+        method = collect([spec], [model_file], noise=0.01)[0]
+        with pytest.raises(ValueError, match=f"'{spec}': boundary must be one of"):
+            method.check((44, 60, 3), (9, 9))
+
+    def test_caffe_model(self, photographs, tmp_path):
+        from test_caffe import net_bytes, random_basis, random_layers
+
+        caffe = pytest.importorskip("glra_jax.caffe")
+        pytest.importorskip("google.protobuf")
+        left, right = random_basis()
+        np.savez(tmp_path / "basis.npz", left=left, right=right)
+        path = tmp_path / "net.caffemodel"
+        path.write_bytes(net_bytes(random_layers()))
+        found = collect(["eq8"], [str(path)], noise=0.01, basis=tmp_path / "basis.npz")
+        model = caffe.load_caffemodel(path, left=left, right=right)
+        y = np.float32(photographs["a"] / 255)
+        kernel = np.asarray(gx.motion_kernel(jax.random.key(0), size=9))
+        expected = caffe.deconvolve_as_released(y, kernel, model)
+        np.testing.assert_allclose(found[1].restore(y, kernel), expected, atol=1e-5)
+        turned = gx.deconvolve_linear(np.swapaxes(y, 0, 1), kernel.T, model)
+        expected = np.swapaxes(turned, 0, 1)
+        np.testing.assert_allclose(found[0].restore(y, kernel), expected, atol=1e-5)
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"triplets": Path("t"), "images": Path("i")}, "give one of"),
+            ({"triplets": Path("t"), "protocol": "paper"}, "their own kernels and protocol"),
+            ({"data_dir": Path("d")}, "for --bsds500"),
+            ({"noise": -0.1}, "noise must be .*-0.1"),
+            ({"limit": 0}, "limit must be at least 1, got 0"),
+        ],
+    )
+    def test_bad(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            EvaluateOptions(**options)
+
+    def test_noise_that_rivals_are_told(self):
+        assert EvaluateOptions(noise=0.02).noise_deviation == 0.02
+        even = np.random.default_rng(0).uniform(0, 0.02, 100_000).std()
+        release = EvaluateOptions(noise=0.02, protocol="release")
+        assert release.noise_deviation == pytest.approx(even, rel=0.01)
+
+    def test_leaks(self):
+        options = EvaluateOptions(bsds500="val", models=("glra-start", "x=glra-start"))
+        start, x = collect([], options.models, noise=0.01)
+        (rival,) = collect(["hl"], [], noise=0.01)
+        assert leak_of(start, options) == "no leak"  # it is not trained at all
+        foreign = methods_module.Method("x", "model", x.restore, {"source": "x.safetensors"})
+        assert leak_of(foreign, options) == "not said"
+        assert leak_of(foreign, EvaluateOptions(leaky=("x",))) == "leak"
+        assert leak_of(foreign, EvaluateOptions(clean=("x",))) == "no leak"
+        assert leak_of(rival, options) == "no leak"
+        assert leak_of(rival, EvaluateOptions(bsds500="train")) == "leak"
+        with pytest.raises(ValueError, match="both name 'x'"):
+            check_leaks([x], EvaluateOptions(leaky=("x",), clean=("x",)))
+        with pytest.raises(ValueError, match="no model is called 'y'; there are: x"):
+            check_leaks([x], EvaluateOptions(leaky=("y",)))
+
+    def test_embedded_photographs_by_default(self):
+        assert [case.name for case in load_cases(EvaluateOptions())] == ["coffee", "coins"]
+
+
+class TestProgram:
+    @pytest.fixture
+    def arguments(self, triplets, tmp_path, model_file):
+        return [
+            *("--triplets", str(triplets), "--margin", str(MARGIN)),
+            *("--methods", "blurred", "wiener:noise_to_signal=0.01"),
+            *("--models", model_file),
+            *("--output", str(tmp_path / "out"), "--sheet", "2"),
+        ]
+
+    def test_results(self, arguments, triplets, tmp_path, capsys):
+        evaluate.main(arguments)
+        printed = capsys.readouterr().out
+        results = read_results(tmp_path / "out" / "results.json")
+        labels = ["blurred", "wiener:noise_to_signal=0.01", "small"]
+        assert [m["label"] for m in results.config["methods"]] == labels
+        assert [case["image"] for case in results.cases] == list(NAMES)
+        assert len(results.records) == 3 * 3 * 3
+
+        # Each row of Wiener on the second image, by hand.
+        case = triplet_cases(triplets)[1].make()
+        out = np.asarray(RIVALS["wiener"](case.blurred, case.kernel, noise_to_signal=0.01))
+        out = out[INNER].astype(np.float64)
+        truth = case.sharp[INNER]
+        divisors = {"as it is": 1.0, "÷ 1.1": 1.1, "÷ own factor": case.gain}
+        rows = {
+            record.correction: record.psnr
+            for record in results.records
+            if record.image == "b" and record.method == labels[1]
+        }
+        for correction, divisor in divisors.items():
+            error = np.mean((np.clip(out / divisor, 0, 1) - truth) ** 2)
+            assert rows[correction] == pytest.approx(-10 * np.log10(error), abs=1e-3)
+
+        text = (tmp_path / "out" / "results.md").read_text()
+        assert text.strip() in printed
+        mean = np.mean([r.psnr for r in results.records if r.method == "small"][::3])
+        assert f"| small | as it is | {mean:.2f} [" in text
+        table = list(csv.DictReader(io.StringIO((tmp_path / "out" / "results.csv").read_text())))
+        assert len(table) == 27
+        assert float(table[0]["psnr"]) == results.records[0].psnr
+        with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+            assert sheet.width > 3 * 300
+
+    def test_scores_do_not_depend_on_limit_or_methods(self, arguments, tmp_path):
+        less = [a for a in arguments if not a.startswith("wiener")]
+        evaluate.main([*less, "--limit", "1"])
+        before = read_results(tmp_path / "out" / "results.json")
+        evaluate.main([*arguments, "--overwrite"])
+        after = read_results(tmp_path / "out" / "results.json")
+        few, many = before.records, after.records
+        assert before.cases == after.cases[:1]
+        scores = {(r.image, r.method, r.correction): (r.psnr, r.ssim, r.ssim_volume) for r in many}
+        assert len(few) == 6
+        for record in few:
+            values = (record.psnr, record.ssim, record.ssim_volume)
+            assert scores[record.image, record.method, record.correction] == values
+
+    def test_photographs_to_the_borders(self, photographs, kernel_file, tmp_path):
+        (tmp_path / "photographs").mkdir()
+        small = {name: pixels[INNER] for name, pixels in photographs.items()}
+        for name, pixels in small.items():
+            png(tmp_path / "photographs" / f"{name}.png", pixels)
+        where = tmp_path / "out"
+        evaluate.main(
+            [
+                *("--images", str(tmp_path / "photographs"), "--kernel", kernel_file),
+                *("--methods", "blurred", "--models", "--borders", "full", "--sheet", "0"),
+                *("--output", str(where)),
+            ]
+        )
+        results = read_results(where / "results.json")
+        assert {r.correction for r in results.records} == {"as it is"}
+        case = make_all(small, kernel=kernel_file, protocol="paper", seed=0)["c+k"]
+        error = np.mean((case.blurred - case.sharp) ** 2)
+        assert results.records[2].psnr == pytest.approx(-10 * np.log10(error), abs=1e-3)
+        assert not (where / "sheet.png").exists()
+        assert "output" not in (where / "results.md").read_text().splitlines()[2]
+
+    def test_results_are_not_replaced_unasked(self, arguments, tmp_path):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "results.md").write_text("mine")
+        with pytest.raises(SystemExit, match=r"results\.md; choose another --output"):
+            evaluate.main(arguments)
+        assert [p.name for p in (tmp_path / "out").iterdir()] == ["results.md"]
+        assert (tmp_path / "out" / "results.md").read_text() == "mine"
+
+    def test_small_images_are_refused_first(self, triplets, tmp_path):
+        arguments = ["--triplets", str(triplets), "--output", str(tmp_path / "out")]
+        with pytest.raises(SystemExit, match="a has 44x60 pixels; with 75 left out"):
+            evaluate.main(arguments)
+        assert not (tmp_path / "out").exists()
+
+    def test_results_that_are_not_whole(self, tmp_path):
+        path = tmp_path / "results.json"
+        path.write_text('{"format": "glra_jax-evaluation-1", "config"')
+        with pytest.raises(ValueError, match=r"not a whole results\.json"):
+            read_results(path)
+        path.write_text(json.dumps({"format": "other"}))
+        with pytest.raises(ValueError, match="format 'other'"):
+            read_results(path)
+
+    def test_bad_outputs_of_a_method(self, triplets):
+        case = triplet_cases(triplets)[0].make()
+        nan = methods_module.Method("m", "tv", lambda y, k: y * np.nan, {})
+        with pytest.raises(ValueError, match="m gave 7920 NaN or infinite values on a"):
+            evaluate.restore_timed(nan, case, compiled=True)
+        small = methods_module.Method("m", "tv", lambda y, k: y[1:], {})
+        with pytest.raises(ValueError, match=r"m made \(43, 60, 3\) of a, \(44, 60, 3\)"):
+            evaluate.restore_timed(small, case, compiled=True)
+
+
+class TestSheet:
+    def test_busiest_part(self):
+        image = np.zeros((40, 50))
+        image[21:26, 33:37] = np.indices((5, 4)).sum(axis=0) % 2
+        top, left = busiest_part(image, 8, 8)
+        assert 18 <= top <= 20
+        assert 29 <= left <= 32
+        colour = np.repeat(image[..., None], 3, axis=2)
+        assert busiest_part(colour, 8, 8) == (top, left)
+
+    def test_choose_examples(self):
+        assert choose_examples(50, 4) == [6, 18, 31, 43]
+        assert choose_examples(2, 4) == [0, 1]
+        assert choose_examples(5, 0) == []
+
+    def test_scored_part(self):
+        image = np.arange(30).reshape(5, 6)
+        np.testing.assert_array_equal(scored_part(image, 2), [[14, 15]])
+        np.testing.assert_array_equal(scored_part(image, 0), image)
