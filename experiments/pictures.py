@@ -60,5 +60,5 @@ def save_ratios(comparisons: list[Comparison], path: Path) -> None:
     spread = [np.subtract(middle, low), np.subtract(high, middle)]
     axes[0, 0].barh(names, middle, xerr=spread)
     axes[0, 0].axvline(1.0, color="black", linewidth=0.8)
-    axes[0, 0].set_xlabel("times as long as glra_jax; bars: range over rounds")
+    axes[0, 0].set_xlabel("time over that of glra_jax, with range")
     figure.savefig(path, dpi=110)
