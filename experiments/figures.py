@@ -12,9 +12,9 @@ import tyro
 from tqdm import tqdm
 
 import glra_jax as gx
+from experiments.drawing import csv_bytes, npz_bytes, png_bytes, save
 from experiments.held_out import example_kernel
 from experiments.paper_figures.core_structure import compute_core_structure, draw_core_structure
-from experiments.paper_figures.drawing import csv_bytes, npz_bytes, png_bytes, save
 from experiments.paper_figures.feature_maps import (
     compute_map_comparison,
     draw_maps,

@@ -6,23 +6,19 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.timing import Comparison
+from experiments.drawing import new_figure
 from experiments.held_out import METHODS, Example
 
 
-def _new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, np.ndarray]:
-    # The object-oriented interface leaves matplotlib's global state alone.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+def _new_axes(rows: int, columns: int, width: float, height: float) -> tuple[Any, np.ndarray]:
+    figure = new_figure(width, height)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def save_sheet(examples: list[Example], path: Path) -> None:
     """Writes kernel, blurred, eq. 8, restored and sharp side by side, a row an example."""
     columns = ("kernel", *METHODS, "sharp")
-    figure, axes = _new_figure(len(examples), len(columns), 3.2 * len(columns), 2.5 * len(examples))
+    figure, axes = _new_axes(len(examples), len(columns), 3.2 * len(columns), 2.5 * len(examples))
     for row, example in zip(axes, examples, strict=True):
         shown = {"kernel": example.kernel, **example.images, "sharp": example.sharp}
         for axis, column in zip(row, columns, strict=True):
@@ -37,7 +33,7 @@ def save_sheet(examples: list[Example], path: Path) -> None:
 
 def save_curve(steps: list[int], losses: list[float], path: Path) -> None:
     """Writes the training loss over steps, with a running mean."""
-    figure, axes = _new_figure(1, 1, 6.4, 4.0)
+    figure, axes = _new_axes(1, 1, 6.4, 4.0)
     axis = axes[0, 0]
     axis.plot(steps, losses, color="0.75", linewidth=0.8, label="logged")
     window = max(1, len(losses) // 20)
@@ -55,7 +51,7 @@ def save_ratios(comparisons: list[Comparison], path: Path) -> None:
     bars = [(f"{c.name}: {way}", *c.ratio(way)) for c in comparisons for way in list(c.seconds)[1:]]
     if not bars:
         return
-    figure, axes = _new_figure(1, 1, 8.0, 0.6 + 0.4 * len(bars))
+    figure, axes = _new_axes(1, 1, 8.0, 0.6 + 0.4 * len(bars))
     names, middle, low, high = zip(*bars[::-1], strict=True)
     spread = [np.subtract(middle, low), np.subtract(high, middle)]
     axes[0, 0].barh(names, middle, xerr=spread)

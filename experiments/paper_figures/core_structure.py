@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import glra_jax as gx
-from experiments.paper_figures.drawing import (
+from experiments.drawing import (
     FAMILY_NAMES,
     Track,
     new_figure,

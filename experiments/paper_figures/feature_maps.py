@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import glra_jax as gx
-from experiments.paper_figures.drawing import Track, new_figure, show_image, silent
+from experiments.drawing import Track, new_figure, show_image, silent
 from experiments.paper_figures.inverses import blurred_photographs
 from glra_jax.degradation import pad_for_kernel
 from glra_jax.restoration import REFINEMENT_REACH

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import glra_jax as gx
-from experiments.paper_figures.drawing import (
+from experiments.drawing import (
     FAMILY_NAMES,
     Track,
     new_figure,
