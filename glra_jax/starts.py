@@ -110,6 +110,24 @@ def _pass_on(first: Layer, second: Layer, third: Layer) -> tuple[Layer, Layer, L
     return first, second, {"kernel": kernel, "bias": third["bias"].at[0].set(-_TOP)}
 
 
+def undo_brightness(params: dict[str, Layer], *, gain: float, offset: float) -> dict[str, Layer]:
+    """Lets layers 4 to 6 see `(x - offset) / gain` in place of the image `x` behind layer 3.
+
+    Args:
+      params: of a `DeconvNet` in which the maps behind layer 3 add up to `x`.
+      gain: above 0.
+      offset: in the unit of `x`.
+
+    Returns:
+      Params with another layer 4.
+    """
+    first = params["refine_1"]
+    kernel = first["kernel"] / gain
+    constant = kernel.mean(axis=2).sum(axis=(0, 1))  # what a constant image gives
+    layer = {"kernel": kernel, "bias": first["bias"] - offset * constant}
+    return {**params, "refine_1": layer}
+
+
 def _cosine_filters() -> np.ndarray:
     """Two-dimensional DCT-II basis without its constant, `(side, side, side² - 1)`."""
     index = np.arange(_COSINES)

@@ -16,12 +16,13 @@ import optax
 
 from glra_jax.batches import Batch, batch_key, make_batch
 from glra_jax.datasets.planes import Planes
+from glra_jax.degradation import RELEASE_GAINS
 from glra_jax.kernel_families import sample_inverses
 from glra_jax.lowrank import Basis, fit_glra
 from glra_jax.model import Model, ModelConfig
 from glra_jax.network import DeconvNet, Params, restore
 from glra_jax.refinement import Refinement, low_rank_restoration, tie, untie
-from glra_jax.starts import init_params
+from glra_jax.starts import init_params, undo_brightness
 from glra_jax.training_config import TrainConfig
 
 
@@ -123,7 +124,12 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
 def starting_params(config: TrainConfig, basis: Basis) -> dict[str, dict[str, jax.Array]]:
     """Weights of the whole network at step 0."""
     key = jax.random.fold_in(jax.random.key(config.seed), 2)
-    return init_params(key, basis, start=config.start, features=config.features)
+    params = init_params(key, basis, start=config.start, features=config.features)
+    if config.protocol == "release" and config.start in ("identity", "shrinkage"):
+        # Its images are brighter than the truth, on the mean, by factor and noise.
+        gain, offset = sum(RELEASE_GAINS) / 2, sum(config.noise) / 4
+        params = undo_brightness(params, gain=gain, offset=offset)
+    return params
 
 
 def create_state(config: TrainConfig, basis: Basis) -> TrainState:

@@ -141,7 +141,7 @@ _GLRA = replace(
 
 _GLRA_RELEASE = replace(
     _GLRA,
-    steps=2600,
+    steps=2400,
     protocol="release",
     noise=_RELEASE.noise,
     kernels=_RELEASE.kernels,
