@@ -24,7 +24,7 @@ def estimate_noise(y: jax.Array) -> jax.Array:
         channels and images together.
 
     Returns:
-      float32 scalar; 0 where more than half of the image is flat or clipped.
+      float32 scalar; 0 where all is clipped, or more than half of what is not is flat.
 
     Raises:
       TypeError: integer image.
@@ -37,7 +37,10 @@ def estimate_noise(y: jax.Array) -> jax.Array:
     validation.check_image(y, "y")
     rows = 1 if y.ndim == 4 else 0
     if min(y.shape[rows : rows + 2]) < 3:
-        raise ValueError(f"y of shape {y.shape} is smaller than the 3×3 pixels of the filter")
+        raise ValueError(
+            f"y of shape {y.shape} is smaller than the 3×3 pixels that an estimate of the noise "
+            f"needs; name the noise level instead"
+        )
     y = jnp.moveaxis(jnp.asarray(y, jnp.float32), (rows, rows + 1), (-2, -1))
 
     def windows(values: jax.Array) -> list[list[jax.Array]]:
@@ -73,5 +76,11 @@ def regularization_for(
 
     Returns:
       float32, of the shape of `noise`.
+
+    Raises:
+      ValueError: a value outside its range.
     """
+    validation.check_non_negative(noise, "noise")
+    validation.check_positive(regularization, "regularization")
+    validation.check_non_negative(noise_weight, "noise_weight")
     return regularization + noise_weight * jnp.square(jnp.asarray(noise, jnp.float32))

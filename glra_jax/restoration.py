@@ -53,7 +53,8 @@ def deconvolve(
     Raises:
       TypeError: integer image or kernel.
       ValueError: image of another rank, NaN; a kernel that is not 2-D, empty, NaN, of a sum other
-        than 1, or larger than the support; with `"valid"`, an image smaller than the support.
+        than 1, or larger than the support; with `"valid"`, an image smaller than the support;
+        negative noise, or an image of less than 3×3 pixels to estimate it from.
     """
     _check(y, kernel, model, boundary, noise, regularization)
     return _deconvolve(y, kernel, model, noise, regularization, boundary=boundary, method=method)

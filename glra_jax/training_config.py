@@ -142,6 +142,7 @@ _GLRA = replace(
 _GLRA_RELEASE = replace(
     _GLRA,
     steps=2400,
+    learning_rate=1.5e-4,
     protocol="release",
     noise=_RELEASE.noise,
     kernels=_RELEASE.kernels,

@@ -151,6 +151,7 @@ def calls(small_model):
         ),
         "degrade": (lambda x, kernel: gx.degrade(key, x, kernel), IMAGE, KERNEL),
         "disk_kernel": (lambda radius: gx.disk_kernel(radius=radius, size=7), np.array(2.3)),
+        "estimate_noise": (gx.estimate_noise, IMAGE),
         "fit_glra": (lambda kernels: gx.fit_glra(kernels, rank=2), np.stack([np.eye(5)] * 2)),
         "gaussian_kernel": (lambda sigma: gx.gaussian_kernel(sigma=sigma, size=7), np.array(1.1)),
         "init_params": (lambda: gx.init_params(key, basis, features=16),),
@@ -165,6 +166,10 @@ def calls(small_model):
         "pseudo_inverse": (lambda kernel: gx.pseudo_inverse(kernel, support=9), KERNEL),
         "psnr": (gx.psnr, IMAGE, IMAGE**2),
         "reconstruct": (lambda core: gx.reconstruct(basis, core), np.eye(6)),
+        "regularization_for": (
+            lambda noise: gx.regularization_for(noise, regularization=0.01, noise_weight=2.0),
+            np.array([0.0, 0.02]),
+        ),
         "sample_kernel": (lambda: gx.sample_kernel(key, FAMILIES),),
         "sharp_target": (gx.sharp_target, IMAGE),
         "ssim": (gx.ssim, IMAGE, IMAGE**2),

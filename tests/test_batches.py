@@ -73,6 +73,20 @@ def test_shapes_dtypes_and_ranges(make):
         assert images.max() <= 1.0
 
 
+def test_the_core_is_regularised_for_the_noise_level(make):
+    key = jax.random.key(1)
+    batch = make(key, noise=(0.03, 0.03), noise_weight=50.0)
+    plain = make(key, noise=(0.03, 0.03))
+    stronger = make(key, noise=(0.03, 0.03), regularization=0.01 + 50.0 * 0.03**2)
+    scale = np.abs(stronger.core).max()
+    np.testing.assert_allclose(batch.core / scale, stronger.core / scale, atol=1e-5)
+    assert np.abs(batch.core - plain.core).max() > 0.05 * scale
+    np.testing.assert_array_equal(batch.blurred, plain.blurred)
+    # Without noise its weight does not count.
+    quiet = make(key, noise=(0.0, 0.0), noise_weight=50.0)
+    np.testing.assert_allclose(quiet.core, plain.core, atol=1e-6 * scale)
+
+
 @pytest.mark.parametrize("support", [30, 31])
 def test_paper_pairs_fit_pixel_by_pixel(make, small_basis, support):
     basis = small_basis if support == 31 else even_basis()

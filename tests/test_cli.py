@@ -5,6 +5,7 @@ curve within one per cent of a straight line. What comes out can then be compare
 in, whatever the format.
 """
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -177,6 +178,53 @@ def test_a_blurred_photograph_is_restored(tmp_path, model, options, boundary, re
     assert np.abs(found - pixels(np.uint8, 3) / 255.0).max() > 0.02
 
 
+def test_noise_is_estimated_and_shown_or_taken_as_told(tmp_path, model, capsys):
+    """By a model whose pseudo-inverse depends on it."""
+    plain = gx.load_model(model)
+    config = dataclasses.replace(plain.config, noise_weight=100.0)
+    following = dataclasses.replace(plain, config=config)
+    gx.save_model(following, tmp_path / "model.safetensors")
+    grain = np.random.default_rng(0).normal(0, 8, (24, 30, 3))
+    y = np.rint(pixels(np.uint8, 3) + grain).clip(0, 255).astype(np.uint8)
+    write_photo(Photo(y), tmp_path / "in.png")
+    blur = gx.disk_kernel(radius=1.5, size=5)
+    np.save(tmp_path / "disk.npy", blur)
+    y = jnp.asarray(np.float32(y) / 255)
+    level = float(gx.estimate_noise(y))
+    assert 0.02 < level < 0.05
+    for name, options, noise in (
+        ("estimated.png", [], level),
+        ("told.png", ["--noise", "0.005"], 0.005),
+        ("none.png", ["--noise", "0"], 0.0),
+    ):
+        deblur(
+            *(tmp_path / "in.png", tmp_path / "disk.npy", "-o", tmp_path / name),
+            *("--model", tmp_path / "model.safetensors", *options),
+        )
+        shown = capsys.readouterr().out
+        line = f"in.png: noise of {100 * level:.2f} % (--noise to set it)"
+        assert (line in shown) == (name == "estimated.png")
+        assert ("noise" in shown) == (name == "estimated.png")
+        expected = gx.deconvolve(y, blur, following, noise=noise)
+        np.testing.assert_allclose(
+            read_photo(tmp_path / name).colour / 255.0, expected, atol=0.6 / 255
+        )
+    estimated, told = (
+        read_photo(tmp_path / name).colour / 255.0 for name in ("estimated.png", "told.png")
+    )
+    assert np.abs(estimated - told).max() > 0.02
+
+
+def test_noise_is_not_estimated_where_it_does_not_count(tmp_path, model, kernel, capsys):
+    save(tmp_path / "in.png", np.uint8, 3)
+    for name, options in (("a.png", []), ("b.png", ["--noise", "0.1"])):
+        deblur(tmp_path / "in.png", kernel, "-o", tmp_path / name, "--model", model, *options)
+        assert "noise" not in capsys.readouterr().out
+    np.testing.assert_array_equal(
+        *(read_photo(tmp_path / name).colour for name in ("a.png", "b.png"))
+    )
+
+
 # --- mistakes ----------------------------------------------------------------------------------
 
 
@@ -271,7 +319,7 @@ def test_overwriting_when_asked(tmp_path, model, kernel):
     np.testing.assert_allclose(read_photo(tmp_path / "in.png").colour, expected, atol=0.51)
 
 
-def test_bad_models_and_regularization(tmp_path, model, kernel, capsys):
+def test_bad_models_regularization_and_noise(tmp_path, model, kernel, capsys):
     save(tmp_path / "in.png", np.uint8, 1)
     common = (tmp_path / "in.png", kernel, "-o", tmp_path / "out.png")
     refused(
@@ -288,6 +336,12 @@ def test_bad_models_and_regularization(tmp_path, model, kernel, capsys):
             capsys,
             *(*common, "--model", model, f"--regularization={value}"),
             quoted=f"regularization must be finite and above 0, got {shown}",
+        )
+    for value in ("-0.01", "nan", "inf"):
+        refused(
+            capsys,
+            *(*common, "--model", model, f"--noise={value}"),
+            quoted=f"noise must be finite and at least 0, got {value}",
         )
     assert not (tmp_path / "out.png").exists()
 
@@ -340,6 +394,7 @@ def test_help_names_every_option_with_its_default(capsys):
     for option, default in (
         ("--model", cli.DEFAULT_MODEL),
         ("--boundary", "reflect"),
+        ("--noise", "None"),
         ("--regularization", "None"),
         ("--overwrite", "False"),
     ):

@@ -13,13 +13,13 @@ import scipy.ndimage
 from PIL import Image
 
 import glra_jax as gx
+from experiments.drawing import csv_bytes, npz_bytes, png_bytes, save
 from experiments.figures import main
 from experiments.paper_figures.core_structure import (
     compute_core_structure,
     draw_core_structure,
     leading_block,
 )
-from experiments.paper_figures.drawing import csv_bytes, npz_bytes, png_bytes, save
 from experiments.paper_figures.feature_maps import (
     compute_map_comparison,
     draw_maps,

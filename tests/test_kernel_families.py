@@ -111,6 +111,20 @@ def test_inverses_come_in_chunks_and_do_not_depend_on_them():
         np.testing.assert_allclose(inverse, expected, atol=1e-4)
 
 
+def test_inverses_are_regularised_for_a_range_of_noise_levels():
+    """An inverse of regularisation r sums to 1 / (1 + r), whatever the kernel."""
+    options = {"count": 60, "support": 21, "regularization": 0.02}
+    draw = partial(sample_inverses, jax.random.key(3), GAUSSIAN, **options)
+    (inverses,) = draw(noise_weight=100.0, noise=(0.01, 0.05))
+    strength = 1 / np.float64(inverses).sum(axis=(1, 2)) - 1
+    levels = np.sqrt((strength - 0.02) / 100.0)
+    assert levels.min() > 0.0099
+    assert levels.max() < 0.0501
+    assert scipy.stats.kstest(levels, scipy.stats.uniform(0.01, 0.04).cdf).pvalue > 0.01
+    (plain,) = draw(noise=(0.01, 0.05))
+    np.testing.assert_allclose(np.float64(plain).sum(axis=(1, 2)), 1 / 1.02, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "quoted"),
     [

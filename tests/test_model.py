@@ -38,7 +38,7 @@ def rewrite(path, change):
 
 
 def test_an_initial_model_holds_its_basis_and_sizes(small_model, small_basis):
-    assert small_model.config == gx.ModelConfig(31, 6, 16, 0.01)
+    assert small_model.config == gx.ModelConfig(31, 6, 16, 0.01, 0.0)
     assert small_model.network() == gx.DeconvNet(31, 6, 16)
     assert small_model.network(method="direct").method == "direct"
     np.testing.assert_array_equal(small_model.basis.left, small_basis.left)
@@ -80,9 +80,26 @@ def test_a_model_comes_back_bit_for_bit(small_model, path):
 
 
 def test_a_configuration_comes_back(small_model, tmp_path):
-    config = gx.ModelConfig(31, 6, 16, regularization=0.037)
+    config = gx.ModelConfig(31, 6, 16, regularization=0.037, noise_weight=55.5)
     gx.save_model(gx.Model(small_model.basis, small_model.params, config), tmp_path / "m")
     assert gx.load_model(tmp_path / "m").config == config
+
+
+def test_an_initial_model_takes_regularization_and_noise_weight(small_basis):
+    model = gx.initial_model(
+        jax.random.key(1), small_basis, features=16, regularization=0.005, noise_weight=100.0
+    )
+    assert model.config == gx.ModelConfig(31, 6, 16, 0.005, 100.0)
+
+
+def test_files_from_before_the_noise_weight_have_none(path):
+    def forget(_, metadata):
+        config = json.loads(metadata["config"])
+        del config["noise_weight"]
+        metadata["config"] = json.dumps(config)
+
+    rewrite(path, forget)
+    assert gx.load_model(path).config == gx.ModelConfig(31, 6, 16, 0.01, 0.0)
 
 
 def test_a_model_file_is_plain_safetensors(small_model, path):

@@ -1,5 +1,6 @@
 """`deconvolve` and `deconvolve_linear`: borders, shapes, transformations, and what they refuse."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -125,6 +126,80 @@ def test_blur_is_undone(photograph, small_model):
     sharp = gx.sharp_target(photograph)
     gain = float(gx.psnr(gx.deconvolve(y, kernel, small_model, boundary="wrap"), sharp))
     assert gain > float(gx.psnr(y, sharp)) + 1.5
+
+
+# --- noise ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def following(model):
+    """The model with a pseudo-inverse that depends on the noise."""
+    config = replace(model.config, regularization=0.005, noise_weight=100.0)
+    return replace(model, config=config)
+
+
+@pytest.fixture(scope="module")
+def noisy(patch):
+    draws = np.random.default_rng(0).normal(0, 0.02, (2, *patch.shape))
+    return np.float32(np.stack([patch, patch[::-1]]) + draws).clip(0, 1)[..., None]
+
+
+@pytest.mark.parametrize("restore", [gx.deconvolve, gx.deconvolve_linear])
+def test_a_noise_level_is_a_regularization(noisy, model, following, motion, restore):
+    restore = jax.jit(restore)
+    for noise in (0.0, 0.02, jnp.float32(0.05)):
+        strength = 0.005 + 100.0 * float(noise) ** 2
+        x = restore(noisy[0], motion, following, noise=noise)
+        expected = restore(noisy[0], motion, model, regularization=strength)
+        np.testing.assert_allclose(x, expected, atol=1e-5)
+    # A regularisation asked for is taken as it is.
+    x = restore(noisy[0], motion, following, noise=0.05, regularization=0.03)
+    expected = restore(noisy[0], motion, model, regularization=0.03)
+    np.testing.assert_allclose(x, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("restore", [gx.deconvolve, gx.deconvolve_linear])
+def test_noise_that_is_not_named_is_estimated(noisy, following, motion, restore):
+    """From all images and channels together; by vmap from each by itself."""
+    restore = jax.jit(restore)
+    x = restore(noisy, motion, following)
+    level = gx.estimate_noise(noisy)
+    assert 0.01 < float(level) < 0.03
+    np.testing.assert_allclose(x, restore(noisy, motion, following, noise=level), atol=1e-5)
+    assert np.abs(x - restore(noisy, motion, following, noise=0.1)).max() > 1e-3
+    each = jax.vmap(lambda y: restore(y, motion, following))(noisy)
+    for y, found in zip(noisy, each, strict=True):
+        level = gx.estimate_noise(y)
+        np.testing.assert_allclose(found, restore(y, motion, following, noise=level), atol=1e-5)
+
+
+@pytest.mark.parametrize("restore", [gx.deconvolve, gx.deconvolve_linear])
+def test_without_a_noise_weight_the_noise_does_not_count(noisy, model, motion, restore):
+    restore = jax.jit(restore)
+    plain = restore(noisy[0], motion, model)
+    np.testing.assert_allclose(restore(noisy[0], motion, model, noise=0.1), plain, atol=1e-6)
+
+
+def test_gradients_with_an_estimated_noise_are_finite(noisy, following, motion):
+    @jax.jit
+    @partial(jax.grad, argnums=(0, 1))
+    def slope(y, kernel):
+        return jnp.sum(gx.deconvolve_linear(y, kernel, following) ** 2)
+
+    for leaf in slope(noisy[0], motion):
+        assert jnp.isfinite(leaf).all()
+        assert jnp.abs(leaf).max() > 0
+
+
+@pytest.mark.parametrize("restore", [gx.deconvolve, gx.deconvolve_linear])
+def test_bad_noise(small_model, following, restore):
+    for value, quoted in ((-0.01, r"got -0\.01"), (np.nan, "got nan"), (np.inf, "got inf")):
+        with pytest.raises(ValueError, match=f"noise must be finite and at least 0, {quoted}"):
+            restore(IMAGE, KERNEL, small_model, noise=value)
+    with pytest.raises(ValueError, match=r"noise must be a scalar, got shape \(2,\).*vmap"):
+        restore(IMAGE, KERNEL, small_model, noise=jnp.array([0.01, 0.02]))
+    with pytest.raises(ValueError, match=r"\(2, 34\) is smaller than the 3×3.*name the noise"):
+        restore(IMAGE[:2], KERNEL, following)
 
 
 # --- kernels of any size -------------------------------------------------------------------------

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +59,62 @@ def test_another_kernel_keeps_the_transformed_filters(
     assert set(changed.prepared) == {"vertical", "horizontal", "refine_1", "refine_3"}
     whole = gx.deconvolve(jnp.asarray(photograph), other, small_model)
     np.testing.assert_allclose(changed(photograph), whole, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def following(small_model: gx.Model) -> gx.Model:
+    """The small model with a pseudo-inverse that depends on the noise."""
+    config = replace(small_model.config, regularization=0.005, noise_weight=100.0)
+    return replace(small_model, config=config)
+
+
+def test_the_core_follows_the_noise(
+    small_model: gx.Model, following: gx.Model, kernel: jax.Array
+) -> None:
+    other = gx.gaussian_kernel(sigma=1.3, size=9)
+    noise = 0.02
+    strength = 0.005 + 100.0 * noise**2
+    prepared = gx.prepare(following, kernel, tile=(40, 50), noise=noise)
+    for restorer, blur in ((prepared, kernel), (prepared.with_kernel(other, noise=noise), other)):
+        expected = gx.deconvolution_core(small_model.basis, blur, regularization=strength)
+        np.testing.assert_allclose(restorer.core, expected, rtol=1e-4, atol=1e-5)
+    # A regularisation asked for is taken as it is, whatever the noise.
+    for options in ({}, {"noise": 0.5}):
+        fixed = prepared.with_kernel(kernel, regularization=0.05, **options)
+        expected = gx.deconvolution_core(small_model.basis, kernel, regularization=0.05)
+        np.testing.assert_allclose(fixed.core, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_tiles_at_a_noise_level_give_what_the_whole_image_gives(
+    following: gx.Model, kernel: jax.Array, photograph: np.ndarray
+) -> None:
+    whole = gx.deconvolve(jnp.asarray(photograph), kernel, following, noise=0.03)
+    restorer = gx.prepare(following, kernel, tile=(40, 50), noise=0.03)
+    np.testing.assert_allclose(restorer(photograph), whole, atol=1e-5)
+
+
+def test_without_a_noise_weight_the_noise_does_not_count(
+    small_model: gx.Model, kernel: jax.Array
+) -> None:
+    plain = gx.prepare(small_model, kernel, tile=(40, 50))
+    noisy = gx.prepare(small_model, kernel, tile=(40, 50), noise=0.1)
+    np.testing.assert_array_equal(noisy.core, plain.core)
+
+
+def test_a_noise_level_is_asked_for_where_one_is_needed(
+    following: gx.Model, kernel: jax.Array
+) -> None:
+    needed = r"depends on the noise level, got noise=None; give noise=estimate_noise\(y\)"
+    with pytest.raises(ValueError, match=needed):
+        gx.prepare(following, kernel, tile=(40, 50))
+    restorer = gx.prepare(following, kernel, tile=(40, 50), noise=0.0)
+    with pytest.raises(ValueError, match=needed):
+        restorer.with_kernel(kernel)
+    for prepare in (partial(gx.prepare, following), restorer.with_kernel):
+        with pytest.raises(ValueError, match=r"noise must be .* at least 0, got -0\.01"):
+            prepare(kernel, noise=-0.01)
+        with pytest.raises(ValueError, match=r"noise must be a scalar, got shape \(2,\)"):
+            prepare(kernel, noise=jnp.array([0.01, 0.02]))
 
 
 def test_progress_is_shown_only_where_asked_for(

@@ -12,6 +12,8 @@ import skimage.data
 
 import glra_jax as gx
 from glra_jax.datasets import Planes, pack_planes
+from glra_jax.network import restore
+from glra_jax.refinement import LAYERS as REFINEMENT
 from glra_jax.training import (
     TrainState,
     create_state,
@@ -19,8 +21,13 @@ from glra_jax.training import (
     learning_rate_schedule,
     loss_fn,
     make_train_step,
+    objective,
     optimizer,
+    psnr_loss,
     replicated,
+    restored_batch,
+    starting_params,
+    trained_model,
     training_basis,
     training_batch,
 )
@@ -89,6 +96,15 @@ def test_basis_is_orthonormal_and_depends_on_the_seed_alone(basis):
     # The spans of two samples of one distribution are close, and not the same.
     overlap = np.linalg.norm(other.left.T @ basis.left) ** 2 / CONFIG.rank
     assert 0.5 < overlap < 1 - 1e-6
+
+
+def test_basis_is_fitted_at_the_noise_of_the_run(basis):
+    """The same kernels, regularised for a noise level, or by the strength that it comes to."""
+    noisy = training_basis(replace(CONFIG, noise=(0.03, 0.03), noise_weight=100.0))
+    strong = training_basis(replace(CONFIG, regularization=0.01 + 100.0 * 0.03**2))
+    for a, b, weak in zip(noisy, strong, basis, strict=True):
+        assert np.linalg.norm(a.T @ b) ** 2 / CONFIG.rank > 1 - 1e-5
+        assert np.linalg.norm(a.T @ weak) ** 2 / CONFIG.rank < 1 - 1e-3
 
 
 # --- learning rates ----------------------------------------------------------------------------
@@ -202,6 +218,28 @@ def test_batch_has_the_sizes_of_the_configuration(draw):
     assert batch.sharp.shape == (4, 34, 34, 1)
 
 
+def test_cores_follow_the_noise_of_their_examples(planes, basis, draw):
+    kernels = replace(CONFIG.kernels, min_sigma=1.3, max_sigma=1.3)
+    config = replace(CONFIG, kernels=kernels, noise=(0.02, 0.02), noise_weight=100.0)
+
+    @jax.jit
+    def both(step):
+        made = (training_batch(c, step, planes, basis) for c in (config, plain))
+        return tuple(made)
+
+    plain = replace(config, noise_weight=0.0)
+    noisy, unweighted = both(5)
+    np.testing.assert_array_equal(noisy.blurred, unweighted.blurred)
+    np.testing.assert_array_equal(noisy.sharp, unweighted.sharp)
+    kernel = gx.gaussian_kernel(sigma=1.3, size=9)
+    for batch, strength in ((noisy, 0.01 + 100.0 * 0.02**2), (unweighted, 0.01)):
+        expected = gx.deconvolution_core(basis, kernel, regularization=strength)
+        scale = np.abs(expected).max()
+        for core in batch.core:
+            np.testing.assert_allclose(core / scale, expected / scale, atol=1e-4)
+    assert np.abs(noisy.core - unweighted.core).max() > 0.05 * np.abs(unweighted.core).max()
+
+
 # --- loss --------------------------------------------------------------------------------------
 
 
@@ -228,6 +266,21 @@ def test_identity_start_begins_at_the_loss_of_equation_8(basis, starts, draw):
     assert loss["identity"] == pytest.approx(clipped_linear_loss(basis, batch), rel=0.05)
     assert loss["glra"] > 10 * loss["identity"]
     assert loss["random"] > 10 * loss["identity"]
+
+
+def test_psnr_loss_is_minus_the_mean_psnr_and_levels_off():
+    rng = np.random.default_rng(0)
+    sharp = rng.random((3, 8, 9, 1))
+    error = np.array([0.2, 0.05, 0.0])[:, None, None, None] * rng.normal(size=sharp.shape)
+    squares = (error**2).mean(axis=(1, 2, 3))
+    expected = np.mean(10 * np.log10(squares + 1e-5))
+    found = jax.jit(psnr_loss)(np.float32(sharp + error), np.float32(sharp))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    noisy = [gx.psnr(np.float32(sharp[n] + error[n]), np.float32(sharp[n])) for n in (0, 1)]
+    exact = (-50.0 - float(noisy[0]) - float(noisy[1])) / 3  # 50 dB for the one without an error
+    assert float(found) == pytest.approx(exact, abs=0.02)
+    slope = jax.grad(psnr_loss)(np.float32(sharp), np.float32(sharp))
+    assert np.isfinite(slope).all()
 
 
 # --- devices -----------------------------------------------------------------------------------
@@ -316,3 +369,129 @@ def test_training_learns(starts, draw, trained):
         for state in (starts["glra"], trained[-1][0])
     )
     assert after < 0.75 * before
+
+
+# --- layers 4 to 6 on eq. 8 --------------------------------------------------------------------
+
+SMALL = replace(
+    CONFIG,
+    steps=20,
+    start="identity",
+    trained="refinement",
+    loss="psnr",
+    learning_rate=3e-4,
+    warmup=5,
+    layer_rates="tuned",
+)
+
+
+@pytest.fixture(scope="module")
+def small_start(basis) -> TrainState:
+    return jax.device_get(jax.jit(partial(create_state, SMALL))(basis))
+
+
+@pytest.fixture(scope="module")
+def spoilt(small_start) -> TrainState:
+    """Too bright, as eq. 8 itself leaves little to learn in so short a run."""
+    params = {name: dict(weights) for name, weights in small_start.params.items()}
+    params["refine_3"]["bias"] = params["refine_3"]["bias"] + np.float32(0.4)
+    return small_start._replace(params=params)
+
+
+@pytest.fixture(scope="module")
+def small_trained(spoilt, planes, basis):
+    """Metrics and states of a short run, after every step."""
+    mesh = data_mesh(SMALL.batch, jax.devices()[:1])
+    state, *data = jax.device_put((spoilt, planes, basis), replicated(mesh))
+    step = make_train_step(SMALL, mesh)
+    history = []
+    for _ in range(SMALL.steps):
+        state, metrics = step(state, *data)
+        history.append((jax.tree.map(jnp.copy, state), metrics))
+    return jax.device_get(history)
+
+
+small_objective = jax.jit(partial(objective, config=SMALL))
+
+
+def test_state_holds_layers_4_to_6_alone(small_start):
+    assert tuple(small_start.params) == REFINEMENT
+    assert small_start.params["refine_1"]["kernel"].shape == (15, 15, 1, 16)
+    moments = [leaf.shape for leaf in jax.tree.leaves(small_start.opt_state) if leaf.ndim]
+    assert sorted(moments) == sorted(2 * [x.shape for x in jax.tree.leaves(small_start.params)])
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_trained_model_is_the_faithful_network_that_restores_the_same(
+    small_start, small_trained, draw, basis, when
+):
+    state = small_start if when == "before" else small_trained[-1][0]
+    config = replace(SMALL, noise_weight=7.0, regularization=0.02)
+    model = trained_model(config, state, basis)
+    assert model.config == gx.ModelConfig(31, 6, 16, 0.02, 7.0)
+    jax.tree.map(np.testing.assert_array_equal, model.basis, basis)
+    batch = draw(0)
+    whole = jax.jit(partial(restore, NETWORK))(model.params, batch.blurred, batch.core)
+    found = jax.jit(partial(restored_batch, SMALL))(state.params, batch, basis)
+    assert found.shape == batch.sharp.shape
+    np.testing.assert_allclose(found, whole, atol=5e-5)
+    # Layers 1 to 3 are those of the start.
+    start = jax.jit(partial(starting_params, SMALL))(basis)
+    for layer in ("vertical", "core", "horizontal"):
+        jax.tree.map(np.testing.assert_array_equal, model.params[layer], start[layer])
+
+
+def test_trained_model_of_all_layers_holds_the_state_as_it_is(starts, basis):
+    model = trained_model(CONFIG, starts["glra"], basis)
+    assert model.params is starts["glra"].params
+    assert model.config == gx.ModelConfig(31, 6, 16, CONFIG.regularization, 0.0)
+
+
+def test_objective_is_the_loss_asked_for_and_the_squared_one(small_start, draw, basis):
+    batch = draw(3)
+    restored = as_float64(jax.jit(partial(restored_batch, SMALL))(small_start.params, batch, basis))
+    error = (restored - as_float64(batch.sharp)) ** 2
+    psnr = np.mean(10 * np.log10(error.mean(axis=(1, 2, 3)) + 1e-5))
+    minimised, squared = small_objective(small_start.params, batch, basis)
+    assert float(minimised) == pytest.approx(psnr, rel=1e-4)
+    assert float(squared) == pytest.approx(0.5 * error.sum() / 4, rel=1e-4)
+    plain = jax.jit(partial(objective, config=replace(SMALL, loss="squared")))
+    minimised, reported = plain(small_start.params, batch, basis)
+    assert float(minimised) == float(reported) == pytest.approx(float(squared), rel=1e-6)
+
+
+def test_the_start_is_equation_8(small_start, draw, basis):
+    batch = draw(0)
+    _, squared = small_objective(small_start.params, batch, basis)
+    assert float(squared) == pytest.approx(clipped_linear_loss(basis, batch), rel=0.05)
+
+
+def test_refinement_steps_report_the_squared_loss_and_learn(spoilt, small_trained, draw, basis):
+    state, metrics = small_trained[0]
+    assert state.step == 1
+    _, squared = small_objective(spoilt.params, draw(0), basis)
+    np.testing.assert_allclose(metrics.loss, squared, rtol=1e-5)
+    np.testing.assert_allclose(metrics.psnr, -10 * np.log10(2 * squared / 34**2), rtol=1e-5)
+    batches = [draw(step) for step in range(1000, 1003)]
+    before, after = (
+        np.mean([small_objective(params, batch, basis)[0] for batch in batches])
+        for params in (spoilt.params, small_trained[-1][0].params)
+    )
+    assert after < before - 3.0  # dB
+
+
+def test_first_refinement_step_is_adam_on_the_objective_at_the_rates_of_its_layers(
+    spoilt, small_trained, draw, basis
+):
+    slope = jax.jit(jax.grad(partial(objective, config=SMALL), has_aux=True))
+    gradient, _ = slope(spoilt.params, draw(0), basis)
+    state, metrics = small_trained[0]
+    assert float(metrics.learning_rate) == pytest.approx(3e-5, rel=1e-5)
+    for layer, rate in (("refine_1", 0.3), ("refine_2", 1.0), ("refine_3", 0.3)):
+        for name, g in gradient[layer].items():
+            g = np.asarray(g, np.float64)
+            clear = np.abs(g) > 1e-3 * np.abs(g).max()
+            step = -rate * 3e-5 * g / (np.abs(g) + 1e-8)
+            found = np.float64(state.params[layer][name]) - spoilt.params[layer][name]
+            np.testing.assert_allclose(found[clear], step[clear], atol=1e-6, err_msg=layer)
+            assert clear.any()

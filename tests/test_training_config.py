@@ -68,6 +68,33 @@ def test_smoke_run_is_short_starts_beyond_equation_8_and_has_all_families():
     assert smoke.kernels.families == ("gaussian", "disk", "motion")
 
 
+@pytest.mark.parametrize("name", ["glra", "glra-release"])
+def test_models_of_the_package_train_layers_4_to_6_for_psnr(name):
+    preset = PRESETS[name]
+    assert (preset.trained, preset.loss, preset.start) == ("refinement", "psnr", "shrinkage")
+    assert (preset.support, preset.features) == (151, 128)
+
+
+def test_the_general_model_follows_the_noise_and_the_released_one_its_protocol():
+    general, released = PRESETS["glra"], PRESETS["glra-release"]
+    assert general.kernels.families == ("gaussian", "disk", "motion")
+    assert general.noise == (0.0, 0.03)
+    assert general.noise_weight > 0
+    assert released.noise_weight == 0
+    for field in ("protocol", "kernels", "noise", "rank"):
+        assert getattr(released, field) == getattr(PRESETS["release"], field), field
+
+
+@pytest.mark.parametrize("start", ["identity", "shrinkage"])
+def test_layers_4_to_6_can_be_trained_from_a_start_that_passes_equation_8_on(start):
+    assert TrainConfig(trained="refinement", start=start).trained == "refinement"
+
+
+def test_by_default_all_is_trained_as_in_the_paper():
+    for config in (TrainConfig(), PRESETS["paper"], PRESETS["release"]):
+        assert (config.trained, config.loss, config.noise_weight) == ("all", "squared", 0.0)
+
+
 def test_crop_leaves_room_for_the_largest_blur():
     config = TrainConfig(patch=200, kernels=KernelFamilies(max_size=21))
     assert config.crop == 220
@@ -93,6 +120,15 @@ def test_crop_leaves_room_for_the_largest_blur():
         ({"learning_rate": float("nan")}, "learning_rate must be finite .* got nan"),
         ({"regularization": -0.1}, "regularization must be .* above 0, got -0.1"),
         ({"weight_decay": -1e-5}, "weight_decay must be .* at least 0, got -1e-05"),
+        ({"noise_weight": -1.0}, "noise_weight must be .* at least 0, got -1.0"),
+        ({"noise_weight": float("nan")}, "noise_weight must be finite .* got nan"),
+        ({"trained": "core"}, "trained must be one of all, refinement, got 'core'"),
+        ({"loss": "ssim"}, "loss must be one of squared, psnr, got 'ssim'"),
+        (
+            {"trained": "refinement", "start": "glra"},
+            "trained='refinement' needs a start .*'identity' or 'shrinkage', got start='glra'",
+        ),
+        ({"trained": "refinement", "start": "random"}, "trained='refinement' .* start='random'"),
         ({"noise": (0.02, 0.01)}, r"noise must be a range .* got \(0.02, 0.01\)"),
         ({"noise": (-0.01, 0.01)}, r"noise must be a range .* got \(-0.01, 0.01\)"),
         ({"rank": 152}, "rank 152 is above the support 151"),
