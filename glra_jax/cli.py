@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-DEFAULT_MODEL = "glra-start"
+from glra_jax.model import DEFAULT_MODEL
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from dataclasses import asdict, dataclass, fields
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
@@ -21,6 +21,8 @@ import safetensors.numpy
 from glra_jax.lowrank import Basis
 from glra_jax.network import DeconvNet, Params
 from glra_jax.starts import init_params
+
+DEFAULT_MODEL = "glra-start"
 
 _FORMAT = "glra_jax-model-1"
 
@@ -167,6 +169,13 @@ def available_models() -> list[str]:
         return []
     names = (entry.name for entry in weights.iterdir())
     return sorted(n.removesuffix(".safetensors") for n in names if n.endswith(".safetensors"))
+
+
+@cache
+def default_model() -> Model:
+    """The model that is used where none is named, read once."""
+    with jax.ensure_compile_time_eval():  # arrays, also where the first call is traced
+        return load_model(DEFAULT_MODEL)
 
 
 def load_model(path_or_name: str | os.PathLike[str]) -> Model:

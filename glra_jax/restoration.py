@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from glra_jax import validation
 from glra_jax.degradation import BOUNDARIES, batched, pad_for_kernel, unbatched
 from glra_jax.lowrank import deconvolution_core, reconstruct
-from glra_jax.model import Model
+from glra_jax.model import Model, default_model
 from glra_jax.network import restore
 from glra_jax.noise import estimate_noise, regularization_for
 
@@ -23,7 +23,7 @@ REFINEMENT_REACH = 10
 def deconvolve(
     y: jax.Array,
     kernel: jax.Array,
-    model: Model,
+    model: Model | None = None,
     *,
     boundary: str = "reflect",
     noise: jax.typing.ArrayLike | None = None,
@@ -38,7 +38,7 @@ def deconvolve(
     Args:
       y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1].
       kernel: blur kernel, `(h, w)`, sum 1, odd or even, each side at most the model's support.
-      model: from `load_model` or a training run.
+      model: from `load_model` or a training run; None takes the default one of the package.
       boundary: how the image goes on outside: `"reflect"`, `"edge"`, `"wrap"` (for circular blur);
         or `"valid"`, where nothing is made up and the result is `support - 1` smaller.
       noise: standard deviation of the noise in `y`, for models whose pseudo-inverse depends on it
@@ -56,6 +56,7 @@ def deconvolve(
         than 1, or larger than the support; with `"valid"`, an image smaller than the support;
         negative noise, or an image of less than 3×3 pixels to estimate it from.
     """
+    model = default_model() if model is None else model
     _check(y, kernel, model, boundary, noise, regularization)
     return _deconvolve(y, kernel, model, noise, regularization, boundary=boundary, method=method)
 
@@ -63,7 +64,7 @@ def deconvolve(
 def deconvolve_linear(
     y: jax.Array,
     kernel: jax.Array,
-    model: Model,
+    model: Model | None = None,
     *,
     boundary: str = "reflect",
     noise: jax.typing.ArrayLike | None = None,
@@ -88,6 +89,7 @@ def deconvolve_linear(
       TypeError: as `deconvolve`.
       ValueError: as `deconvolve`.
     """
+    model = default_model() if model is None else model
     _check(y, kernel, model, boundary, noise, regularization)
     return _deconvolve_linear(y, kernel, model, noise, regularization, boundary=boundary)
 

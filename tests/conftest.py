@@ -1,7 +1,7 @@
 """Settings and data that all tests share."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 
 import jax
@@ -80,3 +80,32 @@ def random_model(started: Callable[[str], gx.Model]) -> gx.Model:
         for name, weights in model.params.items()
     }
     return gx.Model(model.basis, params, model.config)
+
+
+# By method, at 1, 2 and 3 % of noise.
+RIVAL_PARAMETERS = {
+    "wiener": (0.02, 0.03, 0.04),
+    "richardson_lucy": (20, 12, 8),
+    "hl": (1600.0, 800.0, 400.0),
+    "tv": (0.001, 0.003, 0.006),
+    "tv_saturated": (0.001, 0.003, 0.006),
+    "epll": (1.0, 1.0, 1.0),
+    "vem": (0.002, 0.004, 0.008),
+}
+
+
+@pytest.fixture(scope="module")
+def rival_parameters() -> Iterator[None]:
+    """Parameters of the rivals that do not change when they are tuned anew."""
+    from experiments.rivals import tuned
+
+    chosen = {
+        method: {
+            family: dict(zip(("0.01", "0.02", "0.03"), values, strict=True))
+            for family in tuned.FAMILY_CHOICES
+        }
+        for method, values in RIVAL_PARAMETERS.items()
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuned, "tuning_record", lambda: {"chosen": chosen})
+        yield

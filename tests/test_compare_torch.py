@@ -19,9 +19,6 @@ from glra_jax.batches import Batch
 torch = pytest.importorskip("torch")
 from experiments import torch_reference  # noqa: E402
 
-pytestmark = pytest.mark.slow
-
-
 SMALL = ("--steps", "3", "--batch", "2", "--patch", "40")
 
 
@@ -48,6 +45,7 @@ def report(weights, tmp_path_factory):
     return folder, {(row.precision, row.quantity): row for row in rows}
 
 
+@pytest.mark.slow
 def test_differences_are_within_their_bounds(report):
     _, rows = report
     bounded = {key: row for key, row in rows.items() if row.bound is not None}
@@ -63,6 +61,7 @@ def test_differences_are_within_their_bounds(report):
         assert row.torch_seconds > 0, key
 
 
+@pytest.mark.slow
 def test_training_takes_the_same_way(report):
     _, rows = report
     after = "weights after 3 steps of"
@@ -87,6 +86,7 @@ def test_difference_of_weights():
     assert compare_torch.relative_difference(np.zeros(2), np.zeros(2)) == 0.0
 
 
+@pytest.mark.slow
 def test_report(report):
     folder, rows = report
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -115,6 +115,7 @@ def test_report(report):
     assert (folder / "difference.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_leaves_the_precision_as_it_was(report):
     assert report
     assert jnp.zeros(()).dtype == jnp.float32
@@ -123,6 +124,7 @@ def test_leaves_the_precision_as_it_was(report):
     assert jnp.zeros(()).dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten(report, weights):
     folder, _ = report
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -289,6 +289,31 @@ def test_ways_of_computing_give_the_same(patch, model, motion):
     np.testing.assert_allclose(spectral, direct, atol=1e-5)
 
 
+def test_without_a_model_the_packages_own_is_taken(patch, motion, monkeypatch, small_model):
+    calls = []
+
+    def default():
+        calls.append(1)
+        return small_model
+
+    monkeypatch.setattr("glra_jax.restoration.default_model", default)
+    for restore in (gx.deconvolve, gx.deconvolve_linear):
+        expected = restore(patch, motion, small_model)
+        np.testing.assert_array_equal(restore(patch, motion), expected)
+    assert len(calls) == 2
+
+
+def test_the_default_model_is_read_once_and_holds_arrays():
+    from glra_jax.model import default_model
+
+    default_model.cache_clear()
+    jax.jit(lambda x: x * default_model().basis.left.sum())(1.0)  # first read while tracing
+    model = default_model()
+    assert isinstance(model.basis.left, jax.Array)
+    assert not isinstance(model.basis.left, jax.core.Tracer)
+    assert model is default_model()
+
+
 def test_gradients_match_finite_differences(patch, model, motion):
     rng = np.random.default_rng(0)
     weights = rng.normal(size=patch.shape)

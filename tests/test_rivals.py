@@ -11,8 +11,7 @@ from skimage import data
 from experiments.rivals import RIVALS
 from glra_jax import degrade, motion_kernel, psnr, sharp_target
 
-pytestmark = pytest.mark.slow
-
+pytestmark = pytest.mark.usefixtures("rival_parameters")
 
 NAMES = tuple(RIVALS)
 NOISE = 0.01
@@ -38,7 +37,7 @@ def truth(sharp):
 
 
 @pytest.fixture(scope="module")
-def restored(blurred):
+def restored(blurred, rival_parameters):
     return {name: RIVALS[name](blurred, KERNEL, noise=NOISE) for name in NAMES}
 
 

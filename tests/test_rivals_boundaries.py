@@ -9,9 +9,6 @@ from scipy import fft, ndimage
 from experiments.rivals import boundaries
 from glra_jax import disk_kernel
 
-pytestmark = pytest.mark.slow
-
-
 extend = jax.jit(boundaries.extend, static_argnames="boundary")
 
 

@@ -26,7 +26,6 @@ from glra_jax.training import (
     psnr_loss,
     replicated,
     restored_batch,
-    starting_params,
     trained_model,
     training_basis,
     training_batch,
@@ -411,6 +410,8 @@ def small_trained(spoilt, planes, basis):
     return jax.device_get(history)
 
 
+compiled_network = jax.jit(partial(restore, NETWORK))
+small_restored = jax.jit(partial(restored_batch, SMALL))
 small_objective = jax.jit(partial(objective, config=SMALL))
 
 
@@ -423,7 +424,7 @@ def test_state_holds_layers_4_to_6_alone(small_start):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_trained_model_is_the_faithful_network_that_restores_the_same(
-    small_start, small_trained, draw, basis, when
+    starts, small_start, small_trained, draw, basis, when
 ):
     state = small_start if when == "before" else small_trained[-1][0]
     config = replace(SMALL, noise_weight=7.0, regularization=0.02)
@@ -431,14 +432,14 @@ def test_trained_model_is_the_faithful_network_that_restores_the_same(
     assert model.config == gx.ModelConfig(31, 6, 16, 0.02, 7.0)
     jax.tree.map(np.testing.assert_array_equal, model.basis, basis)
     batch = draw(0)
-    whole = jax.jit(partial(restore, NETWORK))(model.params, batch.blurred, batch.core)
-    found = jax.jit(partial(restored_batch, SMALL))(state.params, batch, basis)
+    whole = compiled_network(model.params, batch.blurred, batch.core)
+    found = small_restored(state.params, batch, basis)
     assert found.shape == batch.sharp.shape
     np.testing.assert_allclose(found, whole, atol=5e-5)
     # Layers 1 to 3 are those of the start.
-    start = jax.jit(partial(starting_params, SMALL))(basis)
     for layer in ("vertical", "core", "horizontal"):
-        jax.tree.map(np.testing.assert_array_equal, model.params[layer], start[layer])
+        expected = starts["identity"].params[layer]
+        jax.tree.map(np.testing.assert_array_equal, model.params[layer], expected)
 
 
 def test_trained_model_of_all_layers_holds_the_state_as_it_is(starts, basis):
@@ -449,7 +450,7 @@ def test_trained_model_of_all_layers_holds_the_state_as_it_is(starts, basis):
 
 def test_objective_is_the_loss_asked_for_and_the_squared_one(small_start, draw, basis):
     batch = draw(3)
-    restored = as_float64(jax.jit(partial(restored_batch, SMALL))(small_start.params, batch, basis))
+    restored = as_float64(small_restored(small_start.params, batch, basis))
     error = (restored - as_float64(batch.sharp)) ** 2
     psnr = np.mean(10 * np.log10(error.mean(axis=(1, 2, 3)) + 1e-5))
     minimised, squared = small_objective(small_start.params, batch, basis)

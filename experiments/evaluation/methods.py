@@ -19,13 +19,14 @@ import numpy as np
 
 from experiments.rivals import RIVALS
 from glra_jax import caffe
-from glra_jax.model import Model, available_models, load_model
+from glra_jax.model import DEFAULT_MODEL, Model, available_models, load_model
+from glra_jax.noise import estimate_noise
 from glra_jax.restoration import deconvolve_linear
 from glra_jax.restorer import Restorer, even_tile, prepare
 
 Restore = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-DEFAULT_MODEL = "glra-start"
+_estimate_noise = jax.jit(estimate_noise)
 _LARGEST_TILE = 512  # photographs of BSDS500 in one piece
 _NOT_OPTIONS = ("y", "kernel", "model", "method")
 
@@ -250,6 +251,7 @@ class _ByTiles:
 
     def __call__(self, y: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         tile = even_tile(*y.shape[:2], largest=_LARGEST_TILE)
+        noise = _estimate_noise(jnp.asarray(y)) if self._model.config.noise_weight else 0.0
         if tile not in self._ready:
-            self._ready[tile] = prepare(self._model, jnp.asarray(kernel), tile=tile)
-        return self._ready[tile].with_kernel(jnp.asarray(kernel))(y)
+            self._ready[tile] = prepare(self._model, jnp.asarray(kernel), tile=tile, noise=noise)
+        return self._ready[tile].with_kernel(jnp.asarray(kernel), noise=noise)(y)

@@ -30,6 +30,7 @@ from glra_jax.datasets.planes import Planes, random_patch
 from glra_jax.degradation import degrade, sharp_target
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
 from glra_jax.metrics import psnr
+from glra_jax.model import write_atomically
 
 
 class Grid(NamedTuple):
@@ -60,7 +61,7 @@ class TuneOptions:
 
     Attributes:
       images: folder of training photographs, with its subfolders.
-      output: file to write (.json); must not exist.
+      output: file to write (.json); must not exist, or be that of the same run, unfinished.
       noise: noise levels, standard deviations, rising.
       examples: patches, and kernels of every family.
       size: side of the blurred patches; their middle is scored, a kernel's size off each side.
@@ -181,8 +182,21 @@ def as_text(record: dict[str, Any]) -> str:
     return lists.sub(lambda m: " ".join(m[0].split()), json.dumps(record, indent=1)) + "\n"
 
 
+def _start_or_resume(options: TuneOptions, made_by: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """An empty record, or the unfinished one of the same run."""
+    if not options.output.exists():
+        return {"made_by": made_by, "chosen": {}, "scores": {}}
+    record = json.loads(options.output.read_text(encoding="utf-8"))
+    if record.get("made_by") != made_by or set(options.methods) <= record["chosen"].keys():
+        raise FileExistsError(f"{options.output} exists; remove it or choose another name")
+    print(f"going on with {options.output}, which has {', '.join(record['chosen'])}")
+    return record
+
+
 def main(options: TuneOptions) -> None:
     """Tunes, writes the file, and says which choices lie at the end of their grid.
+
+    The file is written after every method; the same command again goes on after the last.
 
     Raises:
       FileExistsError: the output is there already.
@@ -198,24 +212,20 @@ def main(options: TuneOptions) -> None:
     validation.check_size(options.examples, "examples")
     widest = KernelFamilies().max_size
     validation.check_size(options.size, "size", minimum=3 * widest)
-    if options.output.exists():
-        raise FileExistsError(f"{options.output} exists; remove it or choose another name")
     photographs = read_folder(options.images)
     planes = pack_planes(photographs, min_side=options.size + widest - 1)
     keys = jax.random.split(jax.random.key(options.seed), options.examples)
 
-    record: dict[str, dict[str, Any]] = {
-        "made_by": {
-            "command": "python -m experiments.rivals.tune",
-            "protocol": "paper",
-            "photographs": len(photographs),
-            "examples": options.examples,
-            "size": options.size,
-            "seed": options.seed,
-        },
-        "chosen": {},
-        "scores": {},
+    made_by = {
+        "command": "python -m experiments.rivals.tune",
+        "protocol": "paper",
+        "photographs": len(photographs),
+        "noise": list(options.noise),
+        "examples": options.examples,
+        "size": options.size,
+        "seed": options.seed,
     }
+    record = _start_or_resume(options, made_by)
     examples = {
         (str(family), level): [
             make_example(key, planes, family=family, noise=level, size=options.size) for key in keys
@@ -233,6 +243,8 @@ def main(options: TuneOptions) -> None:
         for family in FAMILIES
     }
     for method in options.methods:
+        if method in record["chosen"]:
+            continue
         grid = GRIDS[method]
         scores = score_by_case(method, examples)
         chosen = choose(scores, grid)
@@ -247,7 +259,7 @@ def main(options: TuneOptions) -> None:
                 end = " (end of the grid)" if value in (grid.values[0], grid.values[-1]) else ""
                 best = max(scores[family][name])
                 print(f"{method} {family} {name}: {grid.parameter} {value:g}, {best:.2f} dB{end}")
-    options.output.write_text(as_text(record), encoding="utf-8")
+        write_atomically(options.output, as_text(record).encode(), overwrite=True)
     print(f"wrote {options.output}")
 
 

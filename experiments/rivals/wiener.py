@@ -21,7 +21,7 @@ def wiener(
     noise: jax.typing.ArrayLike = 0.01,
     family: str = ANY_FAMILY,
     noise_to_signal: jax.typing.ArrayLike | None = None,
-    boundary: str = "symmetric",
+    boundary: str = "taper",
 ) -> jax.Array:
     """Restores by a Wiener filter; see `contract` for the images.
 
@@ -32,7 +32,7 @@ def wiener(
       family: kernel family that the ratio was tuned for.
       noise_to_signal: r, above 0; None takes the tuned one (beyond the tuned noise levels it goes
         with the square of the noise).
-      boundary: `"symmetric"` continues the image by its mirror image; `"taper"` or `"wrap"`.
+      boundary: `"taper"`, which rings least; `"symmetric"` or `"wrap"`, see `boundaries`.
 
     Returns:
       The restored image, float32, not clipped.
@@ -41,7 +41,7 @@ def wiener(
       TypeError: integer image or kernel.
       ValueError: what `contract.check_inputs` refuses, or a ratio not above 0.
     """
-    contract.check_inputs(y, kernel, noise, boundary, ("symmetric", "taper", "wrap"))
+    contract.check_inputs(y, kernel, noise, boundary, ("taper", "symmetric", "wrap"))
     if noise_to_signal is None:
         noise_to_signal = tuned_parameter("wiener", noise, family=family, power=2.0)
     validation.check_positive(noise_to_signal, "noise_to_signal")

@@ -1,0 +1,239 @@
+"""The noise estimate: known noise on blurred photographs, NumPy in float64, and what it refuses."""
+
+from functools import partial
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.stats
+import skimage.data
+
+import glra_jax as gx
+
+estimate = jax.jit(gx.estimate_noise)
+
+
+@pytest.fixture(scope="module")
+def photographs() -> dict[str, np.ndarray]:
+    """In colour, and in grey with a dark coat and a bright sky that clip; 256×256."""
+    return {
+        "cat": np.float32(skimage.data.chelsea()[20:276, 100:356] / 255.0),
+        "camera": np.float32(skimage.data.camera()[100:356, 100:356] / 255.0),
+    }
+
+
+@pytest.fixture(scope="module")
+def kernels() -> dict[str, jax.Array]:
+    return {
+        "gaussian": gx.gaussian_kernel(sigma=1.6, size=11),
+        "disk": gx.disk_kernel(radius=3.0, size=9),
+        "motion": gx.motion_kernel(jax.random.key(2), size=15),
+    }
+
+
+def reference(y):
+    """The estimate by SciPy in float64."""
+    images = np.float64(y).reshape(-1, *y.shape[-3:] if y.ndim > 2 else (*y.shape, 1))
+    second, inner = np.array([1.0, -2.0, 1.0]), (slice(1, -1), slice(1, -1))
+    values = []
+    for plane in np.moveaxis(images, 3, 1).reshape(-1, *images.shape[1:3]):
+        filtered = scipy.ndimage.convolve(plane, np.outer(second, second))
+        clipped = scipy.ndimage.maximum_filter((plane <= 0) | (plane >= 1), 3)
+        values.append(np.abs(filtered[inner])[~clipped[inner]])
+    return np.median(np.concatenate(values)) / (6.0 * scipy.stats.norm.ppf(0.75))
+
+
+def noisy(shape, *, sigma=0.05, seed=0):
+    """Grey with noise, nothing clipped."""
+    draws = np.random.default_rng(seed).normal(0.5, sigma, shape)
+    return np.float32(draws.clip(0.01, 0.99))
+
+
+# --- known noise ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.02, 0.03])
+@pytest.mark.parametrize("blur", ["gaussian", "disk", "motion"])
+@pytest.mark.parametrize("name", ["cat", "camera"])
+def test_known_noise_on_blurred_photographs(photographs, kernels, name, blur, noise):
+    y = gx.degrade(jax.random.key(3), photographs[name], kernels[blur], noise=noise)
+    assert float(estimate(y)) == pytest.approx(noise, rel=0.1)
+
+
+@pytest.mark.parametrize("blur", ["gaussian", "disk", "motion"])
+def test_blurred_photographs_without_noise(photographs, kernels, blur):
+    y = gx.degrade(jax.random.key(3), photographs["cat"], kernels[blur], noise=0.0)
+    assert float(estimate(y)) < 0.002
+
+
+def test_white_noise_alone():
+    for sigma in (0.001, 0.02, 0.1):
+        assert float(estimate(noisy((256, 256), sigma=sigma))) == pytest.approx(sigma, rel=0.02)
+
+
+def test_a_plane_of_any_slope_has_no_noise():
+    rows, columns = np.mgrid[:40, :50]
+    plane = np.float32(0.2 + 0.004 * rows + 0.006 * columns)
+    assert float(estimate(plane)) < 1e-7
+
+
+@pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
+def test_a_flat_image_has_no_noise(value):
+    """At 0 and at 1 all is clipped and there is nothing to measure: 0 too, not NaN."""
+    for shape in ((3, 3), (20, 30), (20, 30, 3)):
+        assert float(estimate(jnp.full(shape, value))) == 0.0
+
+
+def test_half_precision_is_estimated_in_float32():
+    y = noisy((64, 64))
+    found = estimate(jnp.asarray(y, jnp.float16))
+    assert found.dtype == jnp.float32
+    assert float(found) == pytest.approx(float(estimate(y)), rel=0.01)
+
+
+# --- against SciPy -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (17, 23), (5, 40, 3), (3, 11, 9, 2), (1, 30, 4, 1)])
+def test_scipy_in_float64(shape):
+    y = noisy(shape, seed=len(shape))
+    assert float(estimate(y)) == pytest.approx(reference(y), rel=2e-4)
+
+
+@pytest.mark.parametrize("name", ["cat", "camera"])
+def test_scipy_on_a_photograph_that_clips(photographs, kernels, name):
+    y = gx.degrade(jax.random.key(0), photographs[name], kernels["disk"], noise=0.02)
+    assert name == "cat" or np.mean((y == 0) | (y == 1)) > 0.02
+    assert float(estimate(y)) == pytest.approx(reference(np.asarray(y)), rel=2e-4)
+
+
+def test_clipped_pixels_are_left_out():
+    """More than half of the image is clipped, the lights on one side and the shadows on another."""
+    y = noisy((80, 90))
+    clipped = y.copy()
+    clipped[:30], clipped[60:] = 1.0, 0.0
+    assert float(estimate(clipped)) == pytest.approx(float(estimate(y[30:60])), rel=1e-6)
+    # Just below and above, the same pixels are flat ones, and they win.
+    inside = clipped.clip(1e-6, 1 - 1e-6)
+    assert float(estimate(inside)) == 0.0
+
+
+def test_channels_and_images_are_estimated_together():
+    y = noisy((2, 30, 32, 3))
+    together = float(estimate(y))
+    assert float(estimate(y[::-1, :, :, ::-1])) == together
+    assert float(estimate(np.tile(y, (2, 1, 1, 1)))) == pytest.approx(together, rel=2e-3)
+    assert float(estimate(y[0, :, :, 0])) == float(estimate(y[:1, :, :, :1]))
+    # A median of all, not a mean of medians: the third that is flat and the others.
+    y[..., 0] = 0.5
+    values = np.sort([float(estimate(y[..., c : c + 1])) for c in range(3)])
+    assert values[0] == 0.0
+    assert 0 < float(estimate(y)) < values[1]
+    assert float(estimate(y)) == pytest.approx(reference(y), rel=2e-4)
+
+
+# --- laws ----------------------------------------------------------------------------------------
+
+
+@hypothesis.given(
+    factor=st.floats(0.01, 1.0),
+    offset=st.floats(0.001, 0.3),
+    seed=st.integers(0, 100),
+)
+def test_it_scales_with_the_image_and_knows_no_brightness(factor, offset, seed):
+    y = noisy((12, 13), seed=seed) / 2 + 0.1  # in (0.1, 0.6)
+    once = float(estimate(y))
+    assert float(estimate(np.float32(factor) * y)) == pytest.approx(factor * once, rel=1e-4)
+    assert float(estimate(y + np.float32(offset))) == pytest.approx(once, rel=1e-4)
+    for turned in (y[::-1], y[:, ::-1], y.T):
+        assert float(gx.estimate_noise(turned)) == pytest.approx(once, rel=1e-5)
+
+
+def test_a_power_of_two_scales_it_to_the_bit():
+    y = noisy((20, 21))
+    assert float(estimate(y / 4)) == float(estimate(y)) / 4
+
+
+# --- transformations -----------------------------------------------------------------------------
+
+
+def test_jit_and_vmap():
+    images = np.stack([noisy((20, 21), sigma=sigma) for sigma in (0.01, 0.05)])
+    each = jax.vmap(gx.estimate_noise)(images)
+    assert each.shape == (2,)
+    assert each.dtype == jnp.float32
+    for image, found in zip(images, each, strict=True):
+        np.testing.assert_allclose(found, gx.estimate_noise(image), rtol=1e-6)
+        np.testing.assert_allclose(found, estimate(image), rtol=1e-6)
+
+
+def test_gradient_follows_from_the_scaling_law():
+    """Euler: the slope along y of what scales as y is the estimate itself."""
+    y = noisy((20, 21))
+    for image in (y, np.where(np.arange(20)[:, None] < 12, np.float32(1.0), y)):
+        gradient = jax.jit(jax.grad(gx.estimate_noise))(image)
+        assert jnp.isfinite(gradient).all()
+        assert jnp.abs(gradient).max() > 0
+        slope = float(jnp.vdot(gradient, image))
+        assert slope == pytest.approx(float(estimate(image)), rel=1e-3)
+    for value in (0.5, 1.0):
+        assert jnp.isfinite(jax.grad(gx.estimate_noise)(jnp.full((5, 5), value))).all()
+
+
+# --- regularisation ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, np.float64(0.02), np.linspace(0, 0.03, 6)])
+def test_regularization_is_a_constant_and_the_square_of_the_noise(noise):
+    make = partial(gx.regularization_for, regularization=0.005, noise_weight=100.0)
+    for found in (make(noise), jax.jit(make)(noise)):
+        assert found.dtype == jnp.float32
+        assert found.shape == np.shape(noise)
+        np.testing.assert_allclose(found, 0.005 + 100.0 * np.square(noise), rtol=1e-6)
+
+
+def test_without_a_weight_the_noise_does_not_count():
+    found = gx.regularization_for(jnp.array([0.0, 0.5]), regularization=0.01, noise_weight=0.0)
+    np.testing.assert_array_equal(found, np.float32([0.01, 0.01]))
+
+
+def test_regularization_can_be_differentiated():
+    slope = jax.grad(partial(gx.regularization_for, regularization=0.005, noise_weight=100.0))
+    assert float(slope(0.03)) == pytest.approx(2 * 100 * 0.03)
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "quoted"),
+    [
+        (np.full((2, 9), 0.5, np.float32), ValueError, r"\(2, 9\).*3×3.*name the noise level"),
+        (np.full((9, 2, 3), 0.5, np.float32), ValueError, r"\(9, 2, 3\).*3×3"),
+        (np.full((5, 2, 9, 3), 0.5, np.float32), ValueError, r"\(5, 2, 9, 3\).*3×3"),
+        (np.full(9, 0.5, np.float32), ValueError, r"y.*rank 1.*\(9,\)"),
+        (np.full((4, 5), np.nan, np.float32), ValueError, "y holds 20 NaN"),
+        (np.full((4, 5), 128, np.uint8), TypeError, r"y.*uint8.*255\.0"),
+    ],
+)
+def test_bad_images(y, error, quoted):
+    with pytest.raises(error, match=quoted):
+        gx.estimate_noise(y)
+
+
+@pytest.mark.parametrize(
+    ("noise", "change", "quoted"),
+    [
+        (-0.01, {}, r"noise must be .* at least 0, got -0\.01"),
+        (np.array([0.01, np.nan]), {}, "noise must be finite .*nan"),
+        (0.01, {"regularization": 0.0}, r"regularization must be .* above 0, got 0\.0"),
+        (0.01, {"noise_weight": -1.0}, r"noise_weight must be .* at least 0, got -1\.0"),
+    ],
+)
+def test_bad_levels(noise, change, quoted):
+    with pytest.raises(ValueError, match=quoted):
+        gx.regularization_for(noise, **({"regularization": 0.01, "noise_weight": 1.0} | change))
