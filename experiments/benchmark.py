@@ -23,6 +23,7 @@ from experiments.benchmarks.network import (
 )
 from experiments.benchmarks.timing import Comparison, compare, format_table
 from experiments.pictures import save_ratios
+from glra_jax import validation
 
 Section = Literal["step", "photograph", "layers", "glra", "memory", "pixels", "accelerator"]
 
@@ -46,6 +47,9 @@ class BenchmarkOptions:
     megapixels: tuple[float, ...] = (0.25, 1.0, 4.0, 12.0)
     torch_compile: bool = False
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+
+    def __post_init__(self) -> None:
+        validation.check_size(self.rounds, "rounds")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import jax.numpy as jnp
 import numpy as np
 import tyro
+from PIL import Image
 
-from glra_jax.model import DEFAULT_MODEL
+from glra_jax.kernels import normalize_kernel
+from glra_jax.model import DEFAULT_MODEL, load_model
+from glra_jax.noise import estimate_noise
+from glra_jax.photo_files import Photo, check_output, read_kernel, read_photo, write_photo
+from glra_jax.restorer import even_tile, prepare
+from glra_jax.validation import check_kernel
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,8 @@ class Deblur:
 
     Attributes:
       photo: Blurred photograph, 8 or 16 bits; grey, RGB or RGBA (alpha is kept).
-      kernel: Blur kernel: .npy or an image, at most as large as the model's support.
+      kernel: Blur kernel: .npy or an image, at most as large as the model's support; the models of
+        the package are made for blur of up to 27 pixels.
       output: File to write; its suffix says the format.
       model: Name of a model that comes with the package, or a model file.
       boundary: How the scene is taken to go on outside the photograph.
@@ -48,22 +56,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     try:
         deblur(command)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, Image.DecompressionBombError) as error:
         sys.exit(f"glra-jax: {error}")
 
 
 def deblur(options: Deblur) -> None:
     """Reads, restores and writes one photograph."""
-    # Imported late: --help and errors of usage need no JAX.
-    import jax.numpy as jnp
-
-    from glra_jax.kernels import normalize_kernel
-    from glra_jax.model import load_model
-    from glra_jax.noise import estimate_noise
-    from glra_jax.photo_files import Photo, check_output, read_kernel, read_photo, write_photo
-    from glra_jax.restorer import even_tile, prepare
-    from glra_jax.validation import check_kernel
-
     photo = read_photo(options.photo)
     check_output(photo, options.output, overwrite=options.overwrite)
     raw = read_kernel(options.kernel)
@@ -81,6 +79,8 @@ def deblur(options: Deblur) -> None:
     top = np.iinfo(photo.colour.dtype).max
     blurred = photo.colour.astype(np.float32) / top
     noise = options.noise
+    if noise is not None and model.config.noise_weight == 0:
+        print(f"--noise {noise:g} changes nothing: {options.model} restores all levels alike")
     if noise is None and model.config.noise_weight > 0:
         noise = float(estimate_noise(jnp.asarray(blurred)))
         print(f"{options.photo}: noise of {100 * noise:.2f} % (--noise to set it)")

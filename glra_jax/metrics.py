@@ -13,11 +13,14 @@ from glra_jax import validation
 _RADIUS, _SIGMA = 5, 1.5  # the 11-tap Gaussian window of Wang et al.
 
 
-def _check_pair(image: jax.Array, reference: jax.Array) -> None:
+def _checked_pair(image: jax.Array, reference: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both images in one precision, float32 or better."""
     validation.check_image(image, "image")
     validation.check_image(reference, "reference")
     if image.shape != reference.shape:
         raise ValueError(f"image {image.shape} and reference {reference.shape} differ in shape")
+    dtype = jnp.promote_types(jnp.result_type(image, reference), jnp.float32)
+    return jnp.asarray(image, dtype), jnp.asarray(reference, dtype)
 
 
 def psnr(image: jax.Array, reference: jax.Array, *, peak: jax.typing.ArrayLike = 1.0) -> jax.Array:
@@ -35,7 +38,7 @@ def psnr(image: jax.Array, reference: jax.Array, *, peak: jax.typing.ArrayLike =
       TypeError: integer images.
       ValueError: ranks or shapes that do not fit, NaN, or a peak that is not positive.
     """
-    _check_pair(image, reference)
+    image, reference = _checked_pair(image, reference)
     validation.check_positive(peak, "peak")
     axes = (1, 2, 3) if image.ndim == 4 else None
     return 10.0 * jnp.log10(peak**2 / jnp.mean((image - reference) ** 2, axis=axes))
@@ -94,7 +97,7 @@ def ssim(image: jax.Array, reference: jax.Array, *, peak: float = 1.0) -> jax.Ar
       TypeError: integer images.
       ValueError: shapes that do not fit or sides below 11.
     """
-    _check_pair(image, reference)
+    image, reference = _checked_pair(image, reference)
     validation.check_positive(peak, "peak")
     rows = 1 if image.ndim == 4 else 0
     if min(image.shape[rows : rows + 2]) < 2 * _RADIUS + 1:
@@ -125,7 +128,7 @@ def ssim_volume(image: jax.Array, reference: jax.Array, *, peak: float = 1.0) ->
       TypeError: integer images.
       ValueError: shapes that do not fit.
     """
-    _check_pair(image, reference)
+    image, reference = _checked_pair(image, reference)
     validation.check_positive(peak, "peak")
     if image.ndim == 4:
         return jax.vmap(lambda a, b: ssim_volume(a, b, peak=peak))(image, reference)

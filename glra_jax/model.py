@@ -18,6 +18,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from glra_jax import validation
 from glra_jax.lowrank import Basis
 from glra_jax.network import DeconvNet, Params
 from glra_jax.starts import init_params
@@ -44,6 +45,17 @@ class ModelConfig:
     features: int = 128
     regularization: float = 0.01
     noise_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("support", "rank", "features"):
+            validation.check_size(getattr(self, name), name)
+        for name in ("regularization", "noise_weight"):
+            if not isinstance(getattr(self, name), int | float):
+                raise TypeError(f"{name} must be a number, got {getattr(self, name)!r}")
+        validation.check_positive(self.regularization, "regularization")
+        validation.check_non_negative(self.noise_weight, "noise_weight")
+        if self.rank > self.support:
+            raise ValueError(f"rank {self.rank} is above the support {self.support}")
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("basis", "params"), meta_fields=("config",))

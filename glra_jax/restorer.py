@@ -20,7 +20,7 @@ from glra_jax.convolution import prepare_filters
 from glra_jax.degradation import BOUNDARIES, convolution_padding
 from glra_jax.model import Model
 from glra_jax.network import PREPARED
-from glra_jax.restoration import REFINEMENT_REACH, check_noise, core_for
+from glra_jax.restoration import REFINEMENT_REACH, check_fit, check_noise, core_for
 
 LARGEST_TILE = 320
 
@@ -185,7 +185,9 @@ def _core(
     noise: jax.typing.ArrayLike | None,
     regularization: jax.typing.ArrayLike | None,
 ) -> jax.Array:
+    validation.check_kernel(kernel, support=model.config.support)
     check_noise(noise)
+    check_fit(kernel, model)
     if noise is None and regularization is None and model.config.noise_weight > 0:
         raise ValueError(
             "this model's pseudo-inverse depends on the noise level, got noise=None; give "

@@ -25,6 +25,7 @@ def load_torch_model(
     *,
     basis: Basis | None = None,
     regularization: float = 0.01,
+    noise_weight: float = 0.0,
     names: Mapping[str, str] | None = None,
 ) -> Model:
     """Reads a model from a file that holds a PyTorch state dict.
@@ -33,6 +34,7 @@ def load_torch_model(
       path: `.pt` or `.pth`, written by `torch.save(module.state_dict(), path)`; or `.safetensors`.
       basis: see `model_from_state_dict`.
       regularization: of the pseudo-inverse, as in training.
+      noise_weight: see `ModelConfig`.
       names: see `params_from_state_dict`.
 
     Returns:
@@ -45,7 +47,13 @@ def load_torch_model(
     """
     state = read_state_dict(path)
     try:
-        return model_from_state_dict(state, basis=basis, regularization=regularization, names=names)
+        return model_from_state_dict(
+            state,
+            basis=basis,
+            regularization=regularization,
+            noise_weight=noise_weight,
+            names=names,
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -89,7 +89,8 @@ def model_to_state_dict(model: Model) -> dict[str, np.ndarray]:
     """A model's weights and basis as NumPy arrays by state dict name (see `glra_jax.interop`).
 
     For `nn.Module.load_state_dict`, wrap each with `torch.from_numpy`. The regularisation of the
-    pseudo-inverse is not among them.
+    pseudo-inverse is not among them: hand the model's `regularization` and `noise_weight` to
+    `model_from_state_dict`.
     """
     left, right = (np.array(side) for side in model.basis)
     return params_to_state_dict(model.params) | {"basis.left": left, "basis.right": right}
@@ -100,6 +101,7 @@ def model_from_state_dict(
     *,
     basis: Basis | None = None,
     regularization: float = 0.01,
+    noise_weight: float = 0.0,
     names: Mapping[str, str] | None = None,
 ) -> Model:
     """A model with the weights of a PyTorch state dict.
@@ -109,6 +111,7 @@ def model_from_state_dict(
       basis: in which cores are computed, `(d, m)`; None takes the state dict's own entries
         `basis.left` and `basis.right`.
       regularization: of the pseudo-inverse, as in training.
+      noise_weight: see `ModelConfig`.
       names: see `params_from_state_dict`.
 
     Returns:
@@ -124,7 +127,10 @@ def model_from_state_dict(
             f"the state dict holds {' and '.join(stored)}, and another basis was given; give none, "
             f"or take the state dict's out of it"
         )
-    params = params_from_state_dict(weights, names=names)
+    try:
+        params = params_from_state_dict(weights, names=names)
+    except ValueError as error:
+        raise ValueError(f"{error}{_faults_of_basis(weights, stored, names)}") from error
     support, _, _, rank = params["vertical"]["kernel"].shape
     if basis is None:
         if not stored:
@@ -141,11 +147,45 @@ def model_from_state_dict(
                 f"{name} has the shape {jnp.shape(side)}, and the weights have support {support} "
                 f"and rank {rank}; give the basis that they were trained with"
             )
+    check_basis(basis)
     features = params["refine_2"]["bias"].shape[0]
     config = ModelConfig(
-        support=support, rank=rank, features=features, regularization=regularization
+        support=support,
+        rank=rank,
+        features=features,
+        regularization=regularization,
+        noise_weight=noise_weight,
     )
     return Model(basis, params, config)
+
+
+def _faults_of_basis(
+    weights: Mapping[str, Any], stored: Mapping[str, Any], names: Mapping[str, str] | None
+) -> str:
+    """What is wrong with a stored basis, to follow what is wrong with the weights."""
+    if not stored:
+        return ""
+    names = _checked_names(names)
+    sizes = _sizes({key: _shape(weights.get(f"{names[key[0]]}.{key[1]}")) for key in _ENTRIES})
+    try:
+        _check_entries(stored, dict.fromkeys(_BASIS, (sizes["d"], sizes["m"])))
+    except ValueError as error:
+        return f"; and the basis: {error}"
+    return ""
+
+
+def check_basis(basis: Basis) -> None:
+    """Raises ValueError unless both sides are finite, with orthonormal columns."""
+    for name, side in zip(_BASIS, basis, strict=True):
+        values = np.asarray(side, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} holds NaN or infinite values")
+        error = float(np.abs(values.T @ values - np.eye(values.shape[1])).max())
+        if error > 1e-2:
+            raise ValueError(
+                f"the columns of {name} are not orthonormal (an inner product is off by "
+                f"{error:.3g}); give a basis as fit_glra makes it"
+            )
 
 
 def _checked_names(names: Mapping[str, str] | None) -> dict[str, str]:
