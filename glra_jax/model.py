@@ -23,7 +23,7 @@ from glra_jax.lowrank import Basis
 from glra_jax.network import DeconvNet, Params
 from glra_jax.starts import init_params
 
-DEFAULT_MODEL = "glra-start"
+DEFAULT_MODEL = "glra"
 
 _FORMAT = "glra_jax-model-1"
 
