@@ -69,7 +69,7 @@ class EvaluateOptions:
     seed: int = 0
     limit: int | None = None
     methods: tuple[str, ...] = ("blurred", "eq8", "wiener")
-    models: tuple[str, ...] = ("glra-start",)
+    models: tuple[str, ...] = ("glra",)
     basis: Path | None = None
     leaky: tuple[str, ...] = ()
     clean: tuple[str, ...] = ()
