@@ -512,6 +512,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(path.read_text())))
 
 
+@pytest.mark.slow
 def test_the_program_writes_every_figure_and_its_numbers(written):
     assert sorted(path.name for path in written.iterdir()) == FILES
     for path in written.glob("*.png"):
@@ -532,6 +533,7 @@ def test_the_program_writes_every_figure_and_its_numbers(written):
         assert list(arrays["sizes"]) == [5, 7, 9]
 
 
+@pytest.mark.slow
 def test_the_program_shows_models_from_files(tmp_path, started, random_model):
     gx.save_model(random_model, tmp_path / "random.safetensors")
     gx.save_model(started("glra"), tmp_path / "glra.safetensors")
@@ -549,6 +551,7 @@ def test_the_program_shows_models_from_files(tmp_path, started, random_model):
         np.testing.assert_allclose(arrays["network_1.layer_3.deviations"], deviations, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_program_replaces_no_figure_unasked(written, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in written.iterdir()}
     with pytest.raises(SystemExit, match=r"rank-error\.csv exists; choose another --output"):

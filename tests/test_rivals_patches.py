@@ -11,7 +11,7 @@ from experiments.rivals import learn_patch_prior, patch_prior
 from experiments.rivals.epll import denoise_patches, epll, extract_patches, sum_patches
 from glra_jax import disk_kernel, psnr
 
-pytestmark = pytest.mark.usefixtures("rival_parameters")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("rival_parameters")]
 
 IDENTITY = jnp.zeros((5, 5)).at[2, 2].set(1.0)
 
