@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.drawing import new_figure
+
 
 @dataclass(frozen=True)
 class Row:
@@ -93,13 +95,9 @@ def format_table(rows: list[Row]) -> str:
 
 def plot(columns: dict[str, list[float]], path: Path) -> None:
     """Draws the columns of `steps.csv`: a panel for the largest and one for the typical."""
-    # The object-oriented interface leaves matplotlib's global state alone.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4)
     panels = figure.subplots(1, 2, sharey=True)
     titles = ("largest difference of a weight", "root mean square over the weights")
     for axes, kind, title in zip(panels, Difference._fields, titles, strict=True):

@@ -278,6 +278,19 @@ def reconstruct(basis: Basis, core: jax.Array) -> jax.Array:
     return _matmul(_matmul(basis.left, core), basis.right.T)
 
 
+def brightness(basis: Basis, core: jax.Array) -> jax.Array:
+    """What a core makes of a constant image of 1: the sum of `reconstruct(basis, core)`.
+
+    Args:
+      basis: `left` and `right`, `(d, m)`.
+      core: `(m, m)`.
+
+    Returns:
+      Scalar.
+    """
+    return basis.left.sum(axis=0) @ core @ basis.right.sum(axis=0)
+
+
 def deconvolution_core(
     basis: Basis, kernel: jax.Array, *, regularization: jax.typing.ArrayLike = 0.01
 ) -> jax.Array:
@@ -302,5 +315,4 @@ def deconvolution_core(
         kernel, support=basis.left.shape[0], regularization=regularization
     )
     core = project(basis, inverse)
-    gain = basis.left.sum(axis=0) @ core @ basis.right.sum(axis=0)  # sum of reconstruct(core)
-    return core / gain
+    return core / brightness(basis, core)

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 
 from glra_jax import validation
 from glra_jax.degradation import BOUNDARIES, batched, pad_for_kernel, unbatched
-from glra_jax.kernels import pseudo_inverse
-from glra_jax.lowrank import Basis, deconvolution_core, project, reconstruct
+from glra_jax.lowrank import deconvolution_core, reconstruct
 from glra_jax.model import Model, default_model
 from glra_jax.network import restore
 from glra_jax.noise import estimate_noise, regularization_for
@@ -118,34 +117,6 @@ def _check(
             f"y of shape {y.shape} is smaller than the support {support}, so that no pixel is left "
             f'with boundary="valid"; take another boundary'
         )
-
-
-def check_fit(kernel: jax.Array, model: Model) -> None:
-    """Raises where the model's basis does not hold a kernel's pseudo-inverse at all.
-
-    Looked at only where both are known, that is outside of transformations.
-
-    Raises:
-      ValueError: the low-rank pseudo-inverse does not keep brightness up, by far.
-    """
-    known = (kernel, *model.basis)
-    if not all(validation.is_known(array) for array in known):
-        return
-    with jax.ensure_compile_time_eval():
-        gain = float(_brightness(kernel, model.basis, model.config.regularization))
-    if gain < 0.1:
-        raise ValueError(
-            f"the model's basis of rank {model.config.rank} does not hold the pseudo-inverse of "
-            f"this kernel of shape {kernel.shape}: it would turn 1 into {gain:.3g}; centre the "
-            f"kernel, or fit a basis on kernels like it"
-        )
-
-
-@jax.jit
-def _brightness(kernel: jax.Array, basis: Basis, regularization: float) -> jax.Array:
-    """What the low-rank pseudo-inverse of a kernel makes of a constant image of 1."""
-    inverse = pseudo_inverse(kernel, support=basis.left.shape[0], regularization=regularization)
-    return jnp.sum(reconstruct(basis, project(basis, inverse)))
 
 
 def check_noise(noise: jax.typing.ArrayLike | None) -> None:

@@ -18,9 +18,11 @@ import numpy as np
 from glra_jax import validation
 from glra_jax.convolution import prepare_filters
 from glra_jax.degradation import BOUNDARIES, convolution_padding
+from glra_jax.kernels import pseudo_inverse
+from glra_jax.lowrank import Basis, brightness, project
 from glra_jax.model import Model
 from glra_jax.network import PREPARED
-from glra_jax.restoration import REFINEMENT_REACH, check_fit, check_noise, core_for
+from glra_jax.restoration import REFINEMENT_REACH, check_noise, core_for
 
 LARGEST_TILE = 320
 
@@ -187,7 +189,7 @@ def _core(
 ) -> jax.Array:
     validation.check_kernel(kernel, support=model.config.support)
     check_noise(noise)
-    check_fit(kernel, model)
+    _check_fit(kernel, model)
     if noise is None and regularization is None and model.config.noise_weight > 0:
         raise ValueError(
             "this model's pseudo-inverse depends on the noise level, got noise=None; give "
@@ -196,6 +198,32 @@ def _core(
     return core_for(
         model, kernel, noise=0.0 if noise is None else noise, regularization=regularization
     )
+
+
+def _check_fit(kernel: jax.Array, model: Model) -> None:
+    """Raises where the model's basis does not hold a kernel's pseudo-inverse at all.
+
+    Looked at only where both are known, that is outside of transformations.
+
+    Raises:
+      ValueError: the low-rank pseudo-inverse does not keep brightness up, by far.
+    """
+    if not all(validation.is_known(array) for array in (kernel, *model.basis)):
+        return
+    with jax.ensure_compile_time_eval():
+        gain = float(_brightness(kernel, model.basis, model.config.regularization))
+    if gain < 0.1:
+        raise ValueError(
+            f"the model's basis of rank {model.config.rank} does not hold the pseudo-inverse of "
+            f"this kernel of shape {kernel.shape}: it would turn 1 into {gain:.3g}; centre the "
+            f"kernel, or fit a basis on kernels like it"
+        )
+
+
+@jax.jit
+def _brightness(kernel: jax.Array, basis: Basis, regularization: float) -> jax.Array:
+    inverse = pseudo_inverse(kernel, support=basis.left.shape[0], regularization=regularization)
+    return brightness(basis, project(basis, inverse))
 
 
 @jax.jit

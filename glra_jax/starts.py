@@ -22,6 +22,7 @@ from glra_jax.lowrank import Basis
 from glra_jax.network import DeconvNet
 
 STARTS = ("identity", "shrinkage", "glra", "random")
+PASSING_STARTS = ("identity", "shrinkage")  # those in which layers 4 to 6 pass eq. 8 on
 
 # Breakpoints of the piecewise linear logit that stands before the sigmoid.
 _TONES = (0.02, 0.04, 0.07, 0.12, 0.2, 0.35, 0.65, 0.8, 0.88, 0.93, 0.96, 0.98)

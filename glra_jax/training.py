@@ -22,7 +22,7 @@ from glra_jax.lowrank import Basis, fit_glra
 from glra_jax.model import Model, ModelConfig
 from glra_jax.network import DeconvNet, Params, restore
 from glra_jax.refinement import Refinement, low_rank_restoration, tie, untie
-from glra_jax.starts import init_params, undo_brightness
+from glra_jax.starts import PASSING_STARTS, init_params, undo_brightness
 from glra_jax.training_config import TrainConfig
 
 
@@ -125,7 +125,7 @@ def starting_params(config: TrainConfig, basis: Basis) -> dict[str, dict[str, ja
     """Weights of the whole network at step 0."""
     key = jax.random.fold_in(jax.random.key(config.seed), 2)
     params = init_params(key, basis, start=config.start, features=config.features)
-    if config.protocol == "release" and config.start in ("identity", "shrinkage"):
+    if config.protocol == "release" and config.start in PASSING_STARTS:
         # Its images are brighter than the truth, on the mean, by factor and noise.
         gain, offset = sum(RELEASE_GAINS) / 2, sum(config.noise) / 4
         params = undo_brightness(params, gain=gain, offset=offset)

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from glra_jax import validation
 from glra_jax.kernel_families import KernelFamilies
+from glra_jax.starts import PASSING_STARTS
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class TrainConfig:
         low, high = self.noise
         if not 0 <= low <= high:
             raise ValueError(f"noise must be a range 0 <= low <= high, got {self.noise}")
-        if self.trained == "refinement" and self.start not in ("identity", "shrinkage"):
+        if self.trained == "refinement" and self.start not in PASSING_STARTS:
             raise ValueError(
                 f"trained='refinement' needs a start that passes eq. 8 on, 'identity' or "
                 f"'shrinkage', got start={self.start!r}"

@@ -252,6 +252,9 @@ class _ByTiles:
     def __call__(self, y: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         tile = even_tile(*y.shape[:2], largest=_LARGEST_TILE)
         noise = _estimate_noise(jnp.asarray(y)) if self._model.config.noise_weight else 0.0
-        if tile not in self._ready:
-            self._ready[tile] = prepare(self._model, jnp.asarray(kernel), tile=tile, noise=noise)
-        return self._ready[tile].with_kernel(jnp.asarray(kernel), noise=noise)(y)
+        k = jnp.asarray(kernel)
+        if tile in self._ready:
+            restorer = self._ready[tile].with_kernel(k, noise=noise)
+        else:
+            restorer = self._ready[tile] = prepare(self._model, k, tile=tile, noise=noise)
+        return restorer(y)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.drawing import new_figure
+
 ZOOM = 3
 _GAP = 6  # pixels between the whole and the enlarged part
 
@@ -53,18 +55,13 @@ def busiest_part(image: np.ndarray, height: int, width: int) -> tuple[int, int]:
 
 def draw_sheet(examples: list[Example]) -> bytes:
     """PNG file: a row for each photograph, a column for each method, the truth last."""
-    # The object-oriented interface leaves matplotlib's global state alone.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = [*examples[0].images, "sharp"]
     rows = [_panels(example) for example in examples]
     shapes = [row["sharp"][0].shape for row in rows]
     heights = [shape[0] / shape[1] for shape in shapes]
     width = 3.6  # inches; with the resolution below, no panel is smaller than its pixels
     size = (width * len(columns), sum(width * height + 0.3 for height in heights))
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
     axes = figure.subplots(
         len(rows), len(columns), squeeze=False, gridspec_kw={"height_ratios": heights}
     )
