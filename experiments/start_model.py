@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         features=config.features,
         regularization=config.regularization,
         noise_weight=config.noise_weight,
+        penalty=config.penalty,
     )
     try:
         gx.save_model(model, options.output)

@@ -49,6 +49,7 @@ def cached_training_basis(config: TrainConfig, folder: Path) -> Basis:
         "regularization": config.regularization,
         "noise_weight": config.noise_weight,
         "noise": config.noise if config.noise_weight else None,
+        "penalty": config.penalty,
         "seed": config.seed,
     }
     name = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:24]

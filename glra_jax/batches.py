@@ -47,6 +47,7 @@ def make_batch(
     noise: tuple[float, float],
     regularization: float,
     noise_weight: float = 0.0,
+    penalty: str = "image",
 ) -> Batch:
     """Makes the training examples of one step.
 
@@ -61,6 +62,7 @@ def make_batch(
       noise: range from which each example's noise level is drawn evenly.
       regularization: of the pseudo-inverse without noise.
       noise_weight: see `glra_jax.noise.regularization_for`.
+      penalty: see `glra_jax.kernels.pseudo_inverse`.
 
     Returns:
       The batch.
@@ -83,7 +85,7 @@ def make_batch(
         strength = regularization_for(
             level, regularization=regularization, noise_weight=noise_weight
         )
-        core = deconvolution_core(basis, kernel, regularization=strength)
+        core = deconvolution_core(basis, kernel, regularization=strength, penalty=penalty)
         return Batch(blurred[..., None], core, sharp[..., None])
 
     return jax.vmap(example)(jax.random.split(key, size))

@@ -109,6 +109,7 @@ def sample_inverses(
     regularization: float,
     noise_weight: float = 0.0,
     noise: tuple[float, float] = (0.0, 0.0),
+    penalty: str = "image",
     chunk: int = 100,
 ) -> Iterator[jax.Array]:
     """Draws pseudo-inverses to fit a basis on, chunk by chunk.
@@ -121,6 +122,7 @@ def sample_inverses(
       regularization: see `kernels.pseudo_inverse`.
       noise_weight: see `noise.regularization_for`.
       noise: range of the noise levels that they are regularised for.
+      penalty: see `kernels.pseudo_inverse`.
       chunk: how many at once.
 
     Yields:
@@ -135,7 +137,7 @@ def sample_inverses(
             strength = regularization_for(
                 level, regularization=regularization, noise_weight=noise_weight
             )
-            return pseudo_inverse(kernel, support=support, regularization=strength)
+            return pseudo_inverse(kernel, support=support, regularization=strength, penalty=penalty)
 
         return jax.vmap(one)(keys)
 

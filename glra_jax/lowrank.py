@@ -292,7 +292,11 @@ def brightness(basis: Basis, core: jax.Array) -> jax.Array:
 
 
 def deconvolution_core(
-    basis: Basis, kernel: jax.Array, *, regularization: jax.typing.ArrayLike = 0.01
+    basis: Basis,
+    kernel: jax.Array,
+    *,
+    regularization: jax.typing.ArrayLike = 0.01,
+    penalty: str = "image",
 ) -> jax.Array:
     """Core with which a blur kernel is undone: the network's second layer.
 
@@ -303,6 +307,7 @@ def deconvolution_core(
       basis: `left` and `right`, `(d, m)`.
       kernel: blur kernel, `(h, w)`, sum 1, each side at most `d`.
       regularization: see `pseudo_inverse`.
+      penalty: see `pseudo_inverse`.
 
     Returns:
       `(m, m)` float32.
@@ -312,7 +317,7 @@ def deconvolution_core(
       ValueError: as `pseudo_inverse`.
     """
     inverse = kernels_lib.pseudo_inverse(
-        kernel, support=basis.left.shape[0], regularization=regularization
+        kernel, support=basis.left.shape[0], regularization=regularization, penalty=penalty
     )
     core = project(basis, inverse)
     return core / brightness(basis, core)

@@ -141,7 +141,8 @@ def core_for(
         regularization = regularization_for(
             noise, regularization=config.regularization, noise_weight=config.noise_weight
         )
-    return deconvolution_core(model.basis, kernel, regularization=regularization)
+    penalty = model.config.penalty
+    return deconvolution_core(model.basis, kernel, regularization=regularization, penalty=penalty)
 
 
 def _core(

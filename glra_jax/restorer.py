@@ -19,7 +19,7 @@ from glra_jax import validation
 from glra_jax.convolution import prepare_filters
 from glra_jax.degradation import BOUNDARIES, convolution_padding
 from glra_jax.kernels import pseudo_inverse
-from glra_jax.lowrank import Basis, brightness, project
+from glra_jax.lowrank import brightness, project
 from glra_jax.model import Model
 from glra_jax.network import PREPARED
 from glra_jax.restoration import REFINEMENT_REACH, check_noise, core_for
@@ -211,7 +211,7 @@ def _check_fit(kernel: jax.Array, model: Model) -> None:
     if not all(validation.is_known(array) for array in (kernel, *model.basis)):
         return
     with jax.ensure_compile_time_eval():
-        gain = float(_brightness(kernel, model.basis, model.config.regularization))
+        gain = float(_brightness(kernel, model))
     if gain < 0.1:
         raise ValueError(
             f"the model's basis of rank {model.config.rank} does not hold the pseudo-inverse of "
@@ -221,9 +221,15 @@ def _check_fit(kernel: jax.Array, model: Model) -> None:
 
 
 @jax.jit
-def _brightness(kernel: jax.Array, basis: Basis, regularization: float) -> jax.Array:
-    inverse = pseudo_inverse(kernel, support=basis.left.shape[0], regularization=regularization)
-    return brightness(basis, project(basis, inverse))
+def _brightness(kernel: jax.Array, model: Model) -> jax.Array:
+    config = model.config
+    inverse = pseudo_inverse(
+        kernel,
+        support=config.support,
+        regularization=config.regularization,
+        penalty=config.penalty,
+    )
+    return brightness(model.basis, project(model.basis, inverse))
 
 
 @jax.jit

@@ -22,6 +22,7 @@ from glra_jax.lowrank import Basis, fit_glra
 from glra_jax.model import Model, ModelConfig
 from glra_jax.network import DeconvNet, Params, restore
 from glra_jax.refinement import Refinement, low_rank_restoration, tie, untie
+from glra_jax.soap import scale_by_soap
 from glra_jax.starts import PASSING_STARTS, init_params, undo_brightness
 from glra_jax.training_config import TrainConfig
 
@@ -66,6 +67,7 @@ def training_basis(config: TrainConfig) -> Basis:
             regularization=config.regularization,
             noise_weight=config.noise_weight,
             noise=config.noise,
+            penalty=config.penalty,
         )
     )
     basis, _ = fit_glra(jnp.concatenate(chunks), rank=config.rank)
@@ -111,8 +113,9 @@ def _scale_layers(rates: dict[str, float]) -> optax.GradientTransformation:
 
 
 def optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """Adam (0.9, 0.999) with L2 weight decay in the gradient, as Caffe has it."""
-    stages = [optax.scale_by_adam(0.9, 0.999)]
+    """Adam (0.9, 0.999) or SOAP, with L2 weight decay in the gradient, as Caffe has it."""
+    soap = config.optimizer == "soap"
+    stages = [scale_by_soap() if soap else optax.scale_by_adam(0.9, 0.999)]
     if config.weight_decay:
         stages.insert(0, optax.add_decayed_weights(config.weight_decay))
     if config.layer_rates == "tuned":
@@ -155,6 +158,7 @@ def training_batch(
         noise=config.noise,
         regularization=config.regularization,
         noise_weight=config.noise_weight,
+        penalty=config.penalty,
     )
 
 
@@ -164,7 +168,12 @@ def trained_model(config: TrainConfig, state: TrainState, basis: Basis) -> Model
     if config.trained == "refinement":
         params = untie(params, starting_params(config, basis))
     sizes = ModelConfig(
-        config.support, config.rank, config.features, config.regularization, config.noise_weight
+        support=config.support,
+        rank=config.rank,
+        features=config.features,
+        regularization=config.regularization,
+        noise_weight=config.noise_weight,
+        penalty=config.penalty,
     )
     return Model(basis, params, sizes)
 

@@ -25,10 +25,13 @@ class TrainConfig:
       features: Maps between layers 4 and 6, at least 13 for the start "identity".
       regularization: Of the pseudo-inverse without noise, above 0.
       noise_weight: Of the noise level's square in the regularization, at least 0.
+      penalty: What the regularization is the weight of: the image's square, as in the paper, or its
+        gradient's.
       basis_kernels: Number of kernels that the basis is fitted on, at least 1.
       start: Starting weights: eq. 8 passed on, eq. 8 denoised, the paper's, or all random.
       trained: All layers, or layers 4 to 6 on eq. 8 (see glra_jax.refinement), cheaper by far.
       loss: Squared error, as in the paper, or mean PSNR, to which easy examples count as much.
+      optimizer: Adam, as in the paper, or SOAP, which learns much faster (see glra_jax.soap).
       learning_rate: Largest learning rate, above 0, before layer_rates.
       schedule: Learning rate: halved every halve_every steps, polynomial of power 2, or cosine.
       halve_every: Steps between halvings, at least 1.
@@ -49,10 +52,12 @@ class TrainConfig:
     features: int = 128
     regularization: float = 0.01
     noise_weight: float = 0.0
+    penalty: Literal["image", "gradient"] = "image"
     basis_kernels: int = 300
     start: Literal["identity", "shrinkage", "glra", "random"] = "identity"
     trained: Literal["all", "refinement"] = "all"
     loss: Literal["squared", "psnr"] = "squared"
+    optimizer: Literal["adam", "soap"] = "adam"
     learning_rate: float = 1e-3
     schedule: Literal["halving", "polynomial", "cosine"] = "cosine"
     halve_every: int = 5000
@@ -65,7 +70,16 @@ class TrainConfig:
             validation.check_size(getattr(self, name), name)
         validation.check_size(self.halve_every, "halve_every")
         validation.check_size(self.warmup, "warmup", minimum=0)
-        for name in ("protocol", "start", "trained", "loss", "schedule", "layer_rates"):
+        for name in (
+            "protocol",
+            "start",
+            "trained",
+            "loss",
+            "schedule",
+            "layer_rates",
+            "penalty",
+            "optimizer",
+        ):
             choices = get_args(type(self).__annotations__[name])
             validation.check_choice(getattr(self, name), name, choices)
         validation.check_positive(self.learning_rate, "learning_rate")
@@ -127,28 +141,29 @@ _RELEASE = replace(
 # loses 0.8 dB with motion blur among them, 100 next to nothing.
 _GLRA = replace(
     _SMOKE,
-    steps=3600,
+    steps=7000,
     batch=8,
     noise=(0.0, 0.03),
     rank=100,
-    regularization=0.005,
-    noise_weight=100.0,
+    regularization=0.0005,
+    noise_weight=40.0,
+    penalty="gradient",
     basis_kernels=1000,
     trained="refinement",
     loss="psnr",
-    learning_rate=5e-4,
+    optimizer="soap",
+    learning_rate=2e-3,
     warmup=100,
 )
 
 _GLRA_RELEASE = replace(
     _GLRA,
-    steps=2400,
-    learning_rate=1.5e-4,
+    steps=3000,
     protocol="release",
     noise=_RELEASE.noise,
     kernels=_RELEASE.kernels,
     rank=50,
-    regularization=0.002,
+    regularization=0.0003,
     noise_weight=0.0,
     basis_kernels=300,
 )

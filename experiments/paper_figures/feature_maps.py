@@ -112,7 +112,9 @@ def feature_maps(
       `gx.deconvolve(..., boundary="wrap")`.
     """
     config = model.config
-    core = gx.deconvolution_core(model.basis, kernel, regularization=config.regularization)
+    core = gx.deconvolution_core(
+        model.basis, kernel, regularization=config.regularization, penalty=config.penalty
+    )
     wide = config.support + 2 * REFINEMENT_REACH
     x = pad_for_kernel(y[None, :, :, None], (wide, wide), "wrap")
     shown = partial(_is_shown, names=tuple(_LAYERS.values()))
