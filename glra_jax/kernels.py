@@ -203,10 +203,9 @@ def embed_kernel(kernel: jax.Array, size: int) -> jax.Array:
 
 def _gradient_power(size: int) -> jax.Array:
     """Power of first differences along both axes at the frequencies of `rfft2`."""
-    along = [
-        4.0 * jnp.sin(jnp.pi * f) ** 2 for f in (jnp.fft.fftfreq(size), jnp.fft.rfftfreq(size))
-    ]
-    return along[0][:, None] + along[1][None, :]
+    rows = 4.0 * jnp.sin(jnp.pi * jnp.fft.fftfreq(size)) ** 2
+    columns = 4.0 * jnp.sin(jnp.pi * jnp.fft.rfftfreq(size)) ** 2
+    return rows[:, None] + columns[None, :]
 
 
 def pseudo_inverse(

@@ -1,5 +1,6 @@
-"""SOAP: Adam in the eigenbasis of the gradients, after Vyas et al., "SOAP: Improving and Stabilizing
-Shampoo using Adam" (2024).
+"""SOAP, an optimiser: Adam in the eigenbasis of the gradients.
+
+After Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam" (2024).
 
 Natural images are mostly brightness: behind a window of them, the gradient along the window's mean
 is a thousand times as large as along its details, which Adam, one pixel at a time, cannot tell
@@ -65,10 +66,10 @@ def scale_by_soap(
     def init(params: optax.Params) -> SoapState:
         def leaf(weights: jax.Array) -> _Leaf:
             shape = _folded(weights.shape)
-            zeros = jnp.zeros(shape, weights.dtype)
+            mean, power = (jnp.zeros(shape, weights.dtype) for _ in range(2))
             moments = tuple(jnp.zeros((n, n), weights.dtype) for n in shape)
             rotations = tuple(jnp.eye(n, dtype=weights.dtype) for n in shape)
-            return _Leaf(zeros, zeros, moments, rotations)
+            return _Leaf(mean, power, moments, rotations)
 
         leaves = tuple(leaf(weights) for weights in jax.tree.leaves(params))
         return SoapState(jnp.zeros((), jnp.int32), leaves)

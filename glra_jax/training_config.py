@@ -70,16 +70,8 @@ class TrainConfig:
             validation.check_size(getattr(self, name), name)
         validation.check_size(self.halve_every, "halve_every")
         validation.check_size(self.warmup, "warmup", minimum=0)
-        for name in (
-            "protocol",
-            "start",
-            "trained",
-            "loss",
-            "schedule",
-            "layer_rates",
-            "penalty",
-            "optimizer",
-        ):
+        choosers = ("protocol", "penalty", "start", "trained", "loss", "optimizer", "schedule")
+        for name in (*choosers, "layer_rates"):
             choices = get_args(type(self).__annotations__[name])
             validation.check_choice(getattr(self, name), name, choices)
         validation.check_positive(self.learning_rate, "learning_rate")
