@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from glra_jax.model import write_atomically
@@ -46,8 +46,8 @@ class Photo:
     Attributes:
       colour: uint8 or uint16, `(H, W)` or `(H, W, 3)`.
       alpha: `(H, W)` of the same dtype, or None.
-      metadata: EXIF and colour profile, handed on to the written file. TIFF takes the orientation
-        and the profile alone, BMP and PPM nothing.
+      metadata: EXIF and colour profile, handed on to the written file. TIFF takes the profile
+        alone, BMP and PPM nothing.
     """
 
     colour: np.ndarray
@@ -56,7 +56,10 @@ class Photo:
 
 
 def read_photo(path: Path) -> Photo:
-    """Reads a photograph of 8 or 16 bits, grey, RGB or RGBA.
+    """Reads a photograph of 8 or 16 bits, grey, RGB or RGBA, upright.
+
+    A camera held sideways notes so in the file; here the pixels are turned and the note is taken
+    out, whatever the format, since not every format can hold it.
 
     Raises:
       FileNotFoundError: no such file.
@@ -64,11 +67,14 @@ def read_photo(path: Path) -> Photo:
     """
     try:
         with Image.open(path) as image:
-            metadata = _metadata(image)
-            if image.format == "PNG" and _png_depth(path) == 16:
-                return _split(_read_png16(path), metadata)
             if isinstance(image, TiffImageFile) and _tiff_depth(image) > 8:
                 return _read_tiff(path)
+            if image.format == "PNG" and _png_depth(path) == 16:
+                orientation = image.getexif().get(_ORIENTATION, 1)
+                metadata = _metadata(ImageOps.exif_transpose(image))
+                return _split(_upright(_read_png16(path), orientation), metadata)
+            image = ImageOps.exif_transpose(image)
+            metadata = _metadata(image)
             modes = _GREY_MODES | _COLOUR_MODES
             if "transparency" in image.info:
                 modes |= _WITH_TRANSPARENCY
@@ -244,7 +250,7 @@ def _read_tiff(path: Path) -> Photo:
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns a picture as its TIFF orientation says, as Pillow does with those that it reads."""
+    """Turns a picture as its orientation tag says, as Pillow does with those that it reads."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -255,8 +261,6 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _write_tiff(pixels: np.ndarray, photo: Photo, buffer: io.BytesIO) -> None:
     import tifffile
 
-    exif = Image.Exif()
-    exif.load(photo.metadata.get("exif", b""))
     tifffile.imwrite(
         buffer,
         pixels[..., 0] if pixels.shape[2] == 1 else pixels,
@@ -264,6 +268,5 @@ def _write_tiff(pixels: np.ndarray, photo: Photo, buffer: io.BytesIO) -> None:
         extrasamples=["unassalpha"] if photo.alpha is not None else [],
         planarconfig="contig" if pixels.shape[2] > 1 else None,
         iccprofile=photo.metadata.get("icc_profile"),
-        extratags=[(_ORIENTATION, "H", 1, exif.get(_ORIENTATION, 1), True)],
         metadata=None,
     )

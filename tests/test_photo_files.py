@@ -10,7 +10,7 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from glra_jax.photo_files import Photo, check_output, read_kernel, read_photo, write_photo
 
@@ -177,6 +177,28 @@ def test_palette_black_and_white_and_transparent_colours(tmp_path):
 # --- EXIF and colour profile -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("depth", "to"), [(8, ".bmp"), (8, ".png"), (8, ".tif"), (16, ".png"), (16, ".tif")]
+)
+def test_turned_photographs_are_written_upright(tmp_path, orientation, depth, to):
+    pixels = random_pixels(np.uint8, 3)
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "8.png", exif=exif(orientation=orientation))
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "8.png")))
+    if depth == 16:
+        upright = upright.astype(np.uint16) * 257
+        turned = Photo(pixels.astype(np.uint16) * 257, None, {"exif": exif(orientation)})
+        write_photo(turned, tmp_path / "16.png")
+    found = read_photo(tmp_path / f"{depth}.png")
+    np.testing.assert_array_equal(found.colour, upright)
+    write_photo(found, tmp_path / f"out{to}")
+    np.testing.assert_array_equal(read_photo(tmp_path / f"out{to}").colour, upright)
+    with Image.open(tmp_path / f"out{to}") as image:
+        assert image.size == (upright.shape[1], upright.shape[0])
+        assert image.getexif().get(274, 1) == 1
+
+
 @pytest.mark.parametrize("to", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize("source", [".png", ".jpg", ".webp"])
 def test_metadata_go_from_format_to_format(tmp_path, source, to):
@@ -186,7 +208,8 @@ def test_metadata_go_from_format_to_format(tmp_path, source, to):
     with Image.open(tmp_path / f"out{to}") as image:
         assert image.info["icc_profile"] == PROFILE
         found = image.getexif()
-        assert found[274] == 6
+        assert found.get(274, 1) == 1
+        assert image.size == (HEIGHT, WIDTH)  # turned
         if to != ".tif":
             assert found[271] == "Maker"
 
