@@ -37,6 +37,14 @@ _NEGATIVE_SLOPE = 0.2  # of the leaky ReLU
 Layer = dict[str, jax.Array]
 
 
+def check_start(start: str, features: int) -> None:
+    """Raises ValueError for an unknown start, or too few features for it."""
+    validation.check_choice(start, "start", STARTS)
+    needed = {"identity": _LINE + 1, "shrinkage": _LINE + 1 + 2 * (_COSINES**2 - 1)}.get(start, 1)
+    if features < needed:
+        raise ValueError(f"the start {start!r} needs {needed} features or more, got {features}")
+
+
 def init_params(
     key: jax.Array, basis: Basis, *, start: str = "identity", features: int = 128
 ) -> dict[str, Layer]:
@@ -54,10 +62,7 @@ def init_params(
     Raises:
       ValueError: unknown `start`, or too few features for it.
     """
-    validation.check_choice(start, "start", STARTS)
-    needed = {"identity": _LINE + 1, "shrinkage": _LINE + 1 + 2 * (_COSINES**2 - 1)}.get(start, 1)
-    if features < needed:
-        raise ValueError(f"the start {start!r} needs {needed} features or more, got {features}")
+    check_start(start, features)
     support, rank = basis.left.shape
     net = DeconvNet(support=support, rank=rank, features=features, method="direct")
     shapes = (jnp.zeros((1, support, support, 1)), jnp.zeros((rank, rank)))

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from glra_jax import validation
 from glra_jax.kernel_families import KernelFamilies
-from glra_jax.starts import PASSING_STARTS
+from glra_jax.starts import PASSING_STARTS, check_start
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class TrainConfig:
       kernels: Distribution of blur kernels.
       support: Side of the pseudo-inverse kernels in pixels, at least the largest kernel.
       rank: Columns of the low-rank bases, from 1 to the support.
-      features: Maps between layers 4 and 6, at least 13 for the start "identity".
+      features: Maps between layers 4 and 6; at least 13 for the start "identity", 109 for
+        "shrinkage".
       regularization: Of the pseudo-inverse without noise, above 0.
       noise_weight: Of the noise level's square in the regularization, at least 0.
       penalty: What the regularization is the weight of: the image's square, as in the paper, or its
@@ -74,6 +75,7 @@ class TrainConfig:
         for name in (*choosers, "layer_rates"):
             choices = get_args(type(self).__annotations__[name])
             validation.check_choice(getattr(self, name), name, choices)
+        check_start(self.start, self.features)
         validation.check_positive(self.learning_rate, "learning_rate")
         validation.check_positive(self.regularization, "regularization")
         validation.check_non_negative(self.weight_decay, "weight_decay")

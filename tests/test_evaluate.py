@@ -286,8 +286,8 @@ class TestMethods:
             (["wiener:noise"], [], "'noise' is not option=value"),
             (["tv:weight=1,weight=2"], [], "gives 'weight' twice"),
             (["hl", "hl"], [], "are called 'hl'"),
-            (["hl"], ["hl=glra-start"], "are called 'hl'"),
-            (["eq8:model=no"], ["glra-start"], "no model is called 'no'.*glra-start"),
+            (["hl"], ["hl=glra-release"], "are called 'hl'"),
+            (["eq8:model=no"], ["glra-release"], "no model is called 'no'.*glra-release"),
             ([], ["net.caffemodel"], "holds no basis"),
         ],
     )
@@ -349,10 +349,13 @@ class TestOptions:
         assert release.noise_deviation == pytest.approx(even, rel=0.01)
 
     def test_leaks(self):
-        options = EvaluateOptions(bsds500="val", models=("glra-start", "x=glra-start"))
-        start, x = collect([], options.models, noise=0.01)
+        options = EvaluateOptions(bsds500="val", models=("glra-release", "x=glra-release"))
+        packaged, x = collect([], options.models, noise=0.01)
         (rival,) = collect(["hl"], [], noise=0.01)
-        assert leak_of(start, options) == "no leak"  # it is not trained at all
+        assert leak_of(packaged, options) == "no leak"  # the package's models never saw it
+        for split in ("train", "test"):
+            assert leak_of(packaged, EvaluateOptions(bsds500=split)) == "leak"
+        assert leak_of(packaged, EvaluateOptions(images=Path("folder"))) == "not said"
         foreign = methods_module.Method("x", "model", x.restore, {"source": "x.safetensors"})
         assert leak_of(foreign, options) == "not said"
         assert leak_of(foreign, EvaluateOptions(leaky=("x",))) == "leak"

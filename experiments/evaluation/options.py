@@ -16,11 +16,13 @@ from experiments.evaluation.triplets import triplet_cases
 from glra_jax import validation
 from glra_jax.datasets import embedded_photographs
 from glra_jax.datasets.bsds500 import SPLITS, bsds500_photographs
+from glra_jax.model import available_models
 
-UNTRAINED = ("glra-start",)
 LEAK, NO_LEAK, UNKNOWN_LEAK = "leak", "no leak", "not said"
 # What the rivals' parameters and the patch prior were tuned and learnt on.
 _RIVALS_SPLIT = "train"
+# What the models of the package were trained on.
+_MODELS_SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,11 @@ def leak_of(method: Method, options: EvaluateOptions) -> str:
     if method.kind == "model":
         if method.label in options.leaky:
             return LEAK
-        known = method.label in options.clean or method.about["source"] in UNTRAINED
-        return NO_LEAK if known else UNKNOWN_LEAK
+        if method.label in options.clean:
+            return NO_LEAK
+        if method.about["source"] not in available_models() or options.bsds500 is None:
+            return UNKNOWN_LEAK
+        return LEAK if options.bsds500 in _MODELS_SPLITS else NO_LEAK
     tuned = method.kind not in ("blurred", "eq8")
     return LEAK if tuned and options.bsds500 == _RIVALS_SPLIT else NO_LEAK
 
