@@ -1,12 +1,13 @@
-"""Draws figures 1, 2, 7 and 8 of the paper, and one of rank: `python -m experiments.figures`."""
+"""Draws figures 1, 2, 7 and 8 of the paper, and two more: `python -m experiments.figures`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from tqdm import tqdm
@@ -23,6 +24,10 @@ from experiments.paper_figures.feature_maps import (
 from experiments.paper_figures.inverses import draw_kernels, invert, mix
 from experiments.paper_figures.photographs import grey, load_photographs
 from experiments.paper_figures.rank_error import compute_rank_errors, draw_rank_errors
+from experiments.paper_figures.regularization import (
+    compute_regularization,
+    draw_regularization,
+)
 from experiments.paper_figures.sensitivity import compute_sensitivity, draw_sensitivity
 from experiments.paper_figures.truncation import (
     compute_truncation,
@@ -31,7 +36,7 @@ from experiments.paper_figures.truncation import (
 )
 from glra_jax import validation
 
-Name = Literal["fig1", "fig2", "fig7", "fig8", "rank-error"]
+Name = Literal["fig1", "fig2", "fig7", "fig8", "rank-error", "regularization"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class FigureOptions:
 
     fig1: eq. 8 with pseudo-inverses of growing rank. fig2: structure of the core M. fig7: feature
     maps with random and with GLRA start. fig8: sensitivity to support and rank. rank-error: what a
-    basis of a rank loses of a pseudo-inverse, against the least possible.
+    basis of a rank loses of a pseudo-inverse, against the least possible. regularization: what
+    eq. 8 restores by the regularisation of the pseudo-inverse, and by its smoothness.
 
     Attributes:
       output: Folder for the files.
@@ -48,13 +54,16 @@ class FigureOptions:
       model: fig7: name or file of the model with GLRA start; an untrained one if not given.
       random_model: fig7: file of the model with random start; an untrained one if not given.
       images: Folder of photographs; test photographs from scikit-image if not given.
-      photographs: fig8: how many of them at most are averaged over; other figures show the first.
+      photographs: fig8, regularization: how many of them at most are averaged over; other figures
+        show the first.
       crop: Side of the middle square of a photograph that is used, in pixels.
       blur: fig7: kind of blur.
       noise: Standard deviation of the noise, 0 or more.
+      noise_levels: regularization: standard deviations of the noise.
       kernels: Distribution of the blur kernels that bases are fitted on.
       fit_kernels: Kernels that a basis is fitted on, at least 1 of each family.
-      test_kernels: fig8, rank-error: kernels of each family that are averaged over, at least 1.
+      test_kernels: fig8, rank-error, regularization: kernels of each family that are averaged
+        over, at least 1.
       support: Side of the pseudo-inverse kernels in pixels, at least the largest kernel.
       rank: fig2, fig7 without models, fig8: columns of the bases, from 1 to the support.
       features: fig7 without models: maps between layers 4 and 6.
@@ -62,13 +71,15 @@ class FigureOptions:
       shown_ranks: fig1: ranks.
       ranks: fig8: ranks, each from 1 to the support.
       error_ranks: rank-error: ranks, each from 1 to the support.
+      strengths: regularization: values of the regularisation, and of the smoothness, above 0.
+      floor: regularization: the regularisation that goes with every smoothness, above 0.
       supports: fig8: supports, each at least the rank and the largest kernel.
       seed: Of kernels, noise and random weights.
       overwrite: Allow files in the folder to be replaced.
     """
 
     output: Path = Path("runs/figures")
-    only: tuple[Name, ...] = ("fig1", "fig2", "fig7", "fig8", "rank-error")
+    only: tuple[Name, ...] = get_args(Name)
     model: str | None = None
     random_model: Path | None = None
     images: Path | None = None
@@ -76,6 +87,7 @@ class FigureOptions:
     crop: int = 256
     blur: Literal["gaussian", "disk", "motion"] = "disk"
     noise: float = 0.01
+    noise_levels: tuple[float, ...] = (0.003, 0.01, 0.03)
     kernels: gx.KernelFamilies = field(default_factory=gx.KernelFamilies)
     fit_kernels: int = 120
     test_kernels: int = 6
@@ -86,6 +98,8 @@ class FigureOptions:
     shown_ranks: tuple[int, ...] = (5, 10, 20, 50)
     ranks: tuple[int, ...] = (10, 20, 30, 40, 50, 60, 75, 90, 100, 125, 150)
     error_ranks: tuple[int, ...] = (1, 2, 3, 5, 10, 15, 20, 30, 40, 50, 75, 100, 150)
+    strengths: tuple[float, ...] = tuple(float(f"{10 ** (p / 4):.3g}") for p in range(-16, -1))
+    floor: float = 0.002
     supports: tuple[int, ...] = (51, 75, 101, 125, 151, 175, 201)
     seed: int = 0
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -95,7 +109,12 @@ class FigureOptions:
             validation.check_size(getattr(self, name), name)
         validation.check_non_negative(self.noise, "noise")
         validation.check_positive(self.regularization, "regularization")
-        for name in ("only", "shown_ranks", "ranks", "error_ranks", "supports"):
+        validation.check_positive(self.floor, "floor")
+        validation.check_non_negative(self.noise_levels, "noise_levels")
+        for strength in self.strengths:
+            validation.check_positive(strength, "strengths")
+        for name in ("only", "shown_ranks", "ranks", "error_ranks", "supports", "noise_levels",
+                     "strengths"):  # fmt: skip
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; name at least one")
         if len(set(self.kernels.families)) < len(self.kernels.families):
@@ -300,14 +319,33 @@ def _draw_rank_error(inputs: Inputs, track: Progress) -> Drawn:
     return Drawn(draw_rank_errors(points), ".csv", csv_bytes(rows))
 
 
+def _draw_regularization(inputs: Inputs, track: Progress) -> Drawn:
+    options = inputs.options
+    points = compute_regularization(
+        inputs.key(2),
+        jnp.stack([jnp.asarray(grey(photograph)) for photograph in inputs.photographs]),
+        inputs.test_kernels(),
+        noise_levels=options.noise_levels,
+        strengths=options.strengths,
+        regularization=options.floor,
+        support=options.support,
+        track=track,
+    )
+    rows = [asdict(point) for point in points]
+    return Drawn(draw_regularization(points), ".csv", csv_bytes(rows))
+
+
 _FIGURES: dict[str, Callable[[Inputs, Progress], Drawn]] = {
     "fig1": _draw_fig1,
     "fig2": _draw_fig2,
     "fig7": _draw_fig7,
     "fig8": _draw_fig8,
     "rank-error": _draw_rank_error,
+    "regularization": _draw_regularization,
 }
-_SUFFIXES = {"fig1": ".npz", "fig2": ".npz", "fig7": ".npz", "fig8": ".csv", "rank-error": ".csv"}
+_SUFFIXES = dict.fromkeys(("fig1", "fig2", "fig7"), ".npz") | dict.fromkeys(
+    ("fig8", "rank-error", "regularization"), ".csv"
+)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from glra_jax.model import (
     save_model,
 )
 from glra_jax.network import DeconvNet
-from glra_jax.noise import estimate_noise, regularization_for
+from glra_jax.noise import estimate_noise, smoothness_for
 from glra_jax.restoration import deconvolve, deconvolve_linear
 from glra_jax.restorer import Restorer, even_tile, prepare
 from glra_jax.starts import init_params
@@ -62,10 +62,10 @@ __all__ = [
     "pseudo_inverse",
     "psnr",
     "reconstruct",
-    "regularization_for",
     "sample_kernel",
     "save_model",
     "sharp_target",
+    "smoothness_for",
     "ssim",
     "ssim_volume",
 ]

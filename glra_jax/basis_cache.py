@@ -18,7 +18,7 @@ from glra_jax.training import training_basis
 from glra_jax.training_config import TrainConfig
 
 # Raise when a change in the library changes the basis that the same inputs give.
-_VERSION = 2
+_VERSION = 3
 
 
 def default_cache_folder() -> Path:
@@ -48,8 +48,7 @@ def cached_training_basis(config: TrainConfig, folder: Path) -> Basis:
         "rank": config.rank,
         "regularization": config.regularization,
         "noise_weight": config.noise_weight,
-        "noise": config.noise if config.noise_weight else None,
-        "penalty": config.penalty,
+        "noise": [config.protocol, *config.noise] if config.noise_weight else None,
         "seed": config.seed,
     }
     name = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:24]

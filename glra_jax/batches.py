@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 
 from glra_jax.datasets.planes import Planes, random_patch
-from glra_jax.degradation import degrade, sharp_target
+from glra_jax.degradation import degrade, noise_deviation, sharp_target
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
 from glra_jax.lowrank import Basis, deconvolution_core
-from glra_jax.noise import regularization_for
+from glra_jax.noise import smoothness_for
 
 
 class Batch(NamedTuple):
@@ -47,7 +47,6 @@ def make_batch(
     noise: tuple[float, float],
     regularization: float,
     noise_weight: float = 0.0,
-    penalty: str = "image",
 ) -> Batch:
     """Makes the training examples of one step.
 
@@ -60,9 +59,8 @@ def make_batch(
       families: distribution of blur kernels.
       protocol: see `glra_jax.degradation`.
       noise: range from which each example's noise level is drawn evenly.
-      regularization: of the pseudo-inverse without noise.
-      noise_weight: see `glra_jax.noise.regularization_for`.
-      penalty: see `glra_jax.kernels.pseudo_inverse`.
+      regularization: of the pseudo-inverse.
+      noise_weight: see `glra_jax.noise.smoothness_for`.
 
     Returns:
       The batch.
@@ -82,10 +80,12 @@ def make_batch(
         )
         sharp = sharp_target(photograph, protocol=protocol)
         sharp = sharp[margin : margin + target, margin : margin + target]
-        strength = regularization_for(
-            level, regularization=regularization, noise_weight=noise_weight
+        smoothness = smoothness_for(
+            noise_deviation(level, protocol=protocol), noise_weight=noise_weight
         )
-        core = deconvolution_core(basis, kernel, regularization=strength, penalty=penalty)
+        core = deconvolution_core(
+            basis, kernel, regularization=regularization, smoothness=smoothness
+        )
         return Batch(blurred[..., None], core, sharp[..., None])
 
     return jax.vmap(example)(jax.random.split(key, size))

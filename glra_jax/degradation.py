@@ -10,6 +10,8 @@ paper's text and its released data differ:
   is the image as it was, so that nobody can know the factor.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -118,6 +120,19 @@ def release_gain(key: jax.Array, count: int) -> jax.Array:
     """
     low, high = RELEASE_GAINS
     return jax.random.uniform(jax.random.fold_in(key, 0), (count,), minval=low, maxval=high)
+
+
+def noise_deviation(noise: float, *, protocol: str) -> float:
+    """Standard deviation of the noise that `degrade` adds.
+
+    Args:
+      noise: as handed to `degrade`; may be traced.
+      protocol: `"paper"` or `"release"`, whose noise is even in [0, `noise`].
+
+    Returns:
+      `noise`, or `noise / √12`.
+    """
+    return noise / math.sqrt(12.0) if protocol == "release" else noise
 
 
 def degrade(

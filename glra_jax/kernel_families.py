@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from glra_jax import validation
 from glra_jax.kernels import disk_kernel, gaussian_kernel, motion_kernel, pseudo_inverse
-from glra_jax.noise import regularization_for
+from glra_jax.noise import smoothness_for
 
 FAMILIES: tuple[Literal["gaussian", "disk", "motion"], ...] = ("gaussian", "disk", "motion")
 
@@ -109,7 +109,6 @@ def sample_inverses(
     regularization: float,
     noise_weight: float = 0.0,
     noise: tuple[float, float] = (0.0, 0.0),
-    penalty: str = "image",
     chunk: int = 100,
 ) -> Iterator[jax.Array]:
     """Draws pseudo-inverses to fit a basis on, chunk by chunk.
@@ -120,9 +119,8 @@ def sample_inverses(
       count: how many.
       support: side of the inverses.
       regularization: see `kernels.pseudo_inverse`.
-      noise_weight: see `noise.regularization_for`.
-      noise: range of the noise levels that they are regularised for.
-      penalty: see `kernels.pseudo_inverse`.
+      noise_weight: see `noise.smoothness_for`.
+      noise: range of the noise levels that they are made for, standard deviations.
       chunk: how many at once.
 
     Yields:
@@ -134,10 +132,12 @@ def sample_inverses(
         def one(key: jax.Array) -> jax.Array:
             kernel = sample_kernel(key, families)
             level = jax.random.uniform(jax.random.fold_in(key, 1), minval=noise[0], maxval=noise[1])
-            strength = regularization_for(
-                level, regularization=regularization, noise_weight=noise_weight
+            return pseudo_inverse(
+                kernel,
+                support=support,
+                regularization=regularization,
+                smoothness=smoothness_for(level, noise_weight=noise_weight),
             )
-            return pseudo_inverse(kernel, support=support, regularization=strength, penalty=penalty)
 
         return jax.vmap(one)(keys)
 

@@ -12,8 +12,6 @@ import jax.numpy as jnp
 
 from glra_jax import validation
 
-PENALTIES = ("image", "gradient")
-
 
 def _offsets(size: int) -> jax.Array:
     """Pixel positions along one axis, counted from the centre."""
@@ -213,22 +211,21 @@ def pseudo_inverse(
     *,
     support: int = 151,
     regularization: jax.typing.ArrayLike = 0.01,
-    penalty: str = "image",
+    smoothness: jax.typing.ArrayLike = 0.0,
 ) -> jax.Array:
     """Regularised inverse of a blur kernel: convolving with it undoes the blur.
 
-    What minimises `‖k * x - y‖² + λ ‖x‖²` or, with the penalty `"gradient"`,
-    `‖k * x - y‖² + λ ‖∇x‖²`: `F⁻¹(conj(K) / (|K|² + λ P))` on a square grid with `P = 1` (Ren et
-    al. 2018, eq. 3, with the regularisation of the authors' released code), or `P` the power of
-    the two first differences, `4 sin²(ω/2)` along either axis. Gradients weigh frequencies nearly
-    as a Wiener filter does for photographs, whose power falls off as `1 / |ω|²`. Works under
-    `jit`, `grad` and `vmap`.
+    What minimises `‖k * x - y‖² + λ ‖x‖² + μ ‖∇x‖²`: `F⁻¹(conj(K) / (|K|² + λ + μ |∇|²))` on a
+    square grid, where `|∇|²` is the power of the first differences, `4 sin²(ω/2)` along either
+    axis. With `μ = 0` it is eq. 3 of Ren et al. 2018, with the regularisation of the authors'
+    released code; `μ` weighs frequencies nearly as a Wiener filter does for photographs, whose
+    power falls off as `1 / |ω|²`. Works under `jit`, `grad` and `vmap`.
 
     Args:
       kernel: `(h, w)`, sum 1, each side at most `support`.
       support: side of the inverse; the paper says 150, the released code 151.
       regularization: λ, above 0; larger values amplify noise less and restore less. May be traced.
-      penalty: `"image"` or `"gradient"`, what λ is the weight of.
+      smoothness: μ, at least 0. May be traced.
 
     Returns:
       `(support, support)` float32, centre at `support // 2`.
@@ -236,15 +233,15 @@ def pseudo_inverse(
     Raises:
       TypeError: integer kernel.
       ValueError: kernel not 2-D, empty, NaN, of a sum other than 1 or larger than the support;
-        regularisation not positive; unknown penalty.
+        regularisation not positive, smoothness negative or not a scalar.
     """
     validation.check_size(support, "support")
     validation.check_kernel(kernel, support=support)
     validation.check_positive(regularization, "regularization")
-    validation.check_choice(penalty, "penalty", PENALTIES)
+    validation.check_non_negative(smoothness, "smoothness")
     grid = embed_kernel(jnp.asarray(kernel, jnp.float32), support)
     spectrum = jnp.fft.rfft2(jnp.roll(grid, (-(support // 2),) * 2, axis=(0, 1)))
     power = spectrum.real**2 + spectrum.imag**2
-    damping = regularization * (1.0 if penalty == "image" else _gradient_power(support))
+    damping = regularization + smoothness * _gradient_power(support)
     inverse = jnp.fft.irfft2(jnp.conj(spectrum) / (power + damping), s=(support, support))
     return jnp.roll(inverse, (support // 2,) * 2, axis=(0, 1))

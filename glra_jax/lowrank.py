@@ -296,7 +296,7 @@ def deconvolution_core(
     kernel: jax.Array,
     *,
     regularization: jax.typing.ArrayLike = 0.01,
-    penalty: str = "image",
+    smoothness: jax.typing.ArrayLike = 0.0,
 ) -> jax.Array:
     """Core with which a blur kernel is undone: the network's second layer.
 
@@ -307,7 +307,7 @@ def deconvolution_core(
       basis: `left` and `right`, `(d, m)`.
       kernel: blur kernel, `(h, w)`, sum 1, each side at most `d`.
       regularization: see `pseudo_inverse`.
-      penalty: see `pseudo_inverse`.
+      smoothness: see `pseudo_inverse`.
 
     Returns:
       `(m, m)` float32.
@@ -317,7 +317,10 @@ def deconvolution_core(
       ValueError: as `pseudo_inverse`.
     """
     inverse = kernels_lib.pseudo_inverse(
-        kernel, support=basis.left.shape[0], regularization=regularization, penalty=penalty
+        kernel,
+        support=basis.left.shape[0],
+        regularization=regularization,
+        smoothness=smoothness,
     )
     core = project(basis, inverse)
     return core / brightness(basis, core)

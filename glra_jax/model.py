@@ -19,7 +19,6 @@ import safetensors
 import safetensors.numpy
 
 from glra_jax import validation
-from glra_jax.kernels import PENALTIES
 from glra_jax.lowrank import Basis
 from glra_jax.network import DeconvNet, Params
 from glra_jax.starts import init_params
@@ -38,8 +37,8 @@ class ModelConfig:
       rank: columns of the bases, `m`.
       features: maps between layers 4 and 6.
       regularization: of the pseudo-inverse without noise, as in training.
-      noise_weight: of the noise level's square in it, see `glra_jax.noise.regularization_for`.
-      penalty: what it is the weight of, see `glra_jax.kernels.pseudo_inverse`.
+      noise_weight: of the noise level's square in its smoothness, see
+        `glra_jax.noise.smoothness_for`.
     """
 
     support: int = 151
@@ -47,7 +46,6 @@ class ModelConfig:
     features: int = 128
     regularization: float = 0.01
     noise_weight: float = 0.0
-    penalty: str = "image"
 
     def __post_init__(self) -> None:
         for name in ("support", "rank", "features"):
@@ -57,7 +55,6 @@ class ModelConfig:
                 raise TypeError(f"{name} must be a number, got {getattr(self, name)!r}")
         validation.check_positive(self.regularization, "regularization")
         validation.check_non_negative(self.noise_weight, "noise_weight")
-        validation.check_choice(self.penalty, "penalty", PENALTIES)
         if self.rank > self.support:
             raise ValueError(f"rank {self.rank} is above the support {self.support}")
 
@@ -91,7 +88,6 @@ def initial_model(
     features: int = 128,
     regularization: float = 0.01,
     noise_weight: float = 0.0,
-    penalty: str = "image",
 ) -> Model:
     """An untrained model; with the default start it restores by eq. 8 of the paper.
 
@@ -102,14 +98,13 @@ def initial_model(
       features: maps between layers 4 and 6.
       regularization: of the pseudo-inverse.
       noise_weight: see `ModelConfig`.
-      penalty: see `ModelConfig`.
 
     Returns:
       A model.
     """
     support, rank = basis.left.shape
     params = init_params(key, basis, start=start, features=features)
-    config = ModelConfig(support, rank, features, regularization, noise_weight, penalty)
+    config = ModelConfig(support, rank, features, regularization, noise_weight)
     return Model(basis, params, config)
 
 

@@ -1,4 +1,4 @@
-"""How strong the noise is, and how strongly a pseudo-inverse must be regularised for it.
+"""How strong the noise is, and how smooth a pseudo-inverse must be for it.
 
 Images are floats in [0, 1]; noise levels are standard deviations in the same unit.
 """
@@ -61,18 +61,16 @@ def estimate_noise(y: jax.Array) -> jax.Array:
     return jnp.nan_to_num(median) / (6.0 * _NORMAL_MEDIAN)
 
 
-def regularization_for(
-    noise: jax.typing.ArrayLike, *, regularization: float, noise_weight: float
-) -> jax.Array:
-    """Regularisation of the pseudo-inverse for a noise level, `regularization + weight * noise²`.
+def smoothness_for(noise: jax.typing.ArrayLike, *, noise_weight: float) -> jax.Array:
+    """Smoothness of the pseudo-inverse for a noise level, `noise_weight * noise²`.
 
-    The Wiener filter adds the noise-to-signal ratio of powers to `|K|²`, which grows as `noise²`;
-    the constant stands for what is not noise, saturation above all.
+    The Wiener filter adds the ratio of the powers of noise and signal to `|K|²`. It grows as
+    `noise²`, and, since the power of photographs falls off as `1 / |ω|²`, with `|ω|²`: see `μ` of
+    `glra_jax.kernels.pseudo_inverse`.
 
     Args:
       noise: standard deviation, at least 0.
-      regularization: without noise, above 0.
-      noise_weight: at least 0; 0 for the same regularisation at all levels, as in the paper.
+      noise_weight: at least 0; 0 for the same pseudo-inverse at all levels, as in the paper.
 
     Returns:
       float32, of the shape of `noise`.
@@ -81,6 +79,5 @@ def regularization_for(
       ValueError: a value outside its range.
     """
     validation.check_non_negative(noise, "noise")
-    validation.check_positive(regularization, "regularization")
     validation.check_non_negative(noise_weight, "noise_weight")
-    return regularization + noise_weight * jnp.square(jnp.asarray(noise, jnp.float32))
+    return noise_weight * jnp.square(jnp.asarray(noise, jnp.float32))

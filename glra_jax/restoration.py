@@ -14,7 +14,7 @@ from glra_jax.degradation import BOUNDARIES, batched, pad_for_kernel, unbatched
 from glra_jax.lowrank import deconvolution_core, reconstruct
 from glra_jax.model import Model, default_model
 from glra_jax.network import restore
-from glra_jax.noise import estimate_noise, regularization_for
+from glra_jax.noise import estimate_noise, smoothness_for
 
 # Layers 4 and 6 pad their maps with zeros; an image continued so much further does not see them.
 REFINEMENT_REACH = 10
@@ -43,8 +43,7 @@ def deconvolve(
         or `"valid"`, where nothing is made up and the result is `support - 1` smaller.
       noise: standard deviation of the noise in `y`, for models whose pseudo-inverse depends on it
         (`model.config.noise_weight` is not 0); None estimates it, from all of `y` together.
-      regularization: of the pseudo-inverse; None takes the one that the model was trained with, at
-        the noise level.
+      regularization: of the pseudo-inverse; None takes the one that the model was trained with.
       method: way of computing, see `glra_jax.convolution.correlate`.
 
     Returns:
@@ -136,13 +135,13 @@ def core_for(
     regularization: jax.typing.ArrayLike | None,
 ) -> jax.Array:
     """Core of a blur kernel for a model, regularised as in its training unless told otherwise."""
-    if regularization is None:
-        config = model.config
-        regularization = regularization_for(
-            noise, regularization=config.regularization, noise_weight=config.noise_weight
-        )
-    penalty = model.config.penalty
-    return deconvolution_core(model.basis, kernel, regularization=regularization, penalty=penalty)
+    config = model.config
+    return deconvolution_core(
+        model.basis,
+        kernel,
+        regularization=config.regularization if regularization is None else regularization,
+        smoothness=smoothness_for(noise, noise_weight=config.noise_weight),
+    )
 
 
 def _core(
@@ -153,8 +152,7 @@ def _core(
     regularization: jax.typing.ArrayLike | None,
 ) -> jax.Array:
     if noise is None:
-        asked = model.config.noise_weight > 0 and regularization is None
-        noise = estimate_noise(y) if asked else 0.0
+        noise = estimate_noise(y) if model.config.noise_weight > 0 else 0.0
     return core_for(model, kernel, noise=noise, regularization=regularization)
 
 

@@ -190,7 +190,7 @@ def _core(
     validation.check_kernel(kernel, support=model.config.support)
     check_noise(noise)
     _check_fit(kernel, model)
-    if noise is None and regularization is None and model.config.noise_weight > 0:
+    if noise is None and model.config.noise_weight > 0:
         raise ValueError(
             "this model's pseudo-inverse depends on the noise level, got noise=None; give "
             "noise=estimate_noise(y) of an image y, or the level if it is known"
@@ -227,7 +227,6 @@ def _brightness(kernel: jax.Array, model: Model) -> jax.Array:
         kernel,
         support=config.support,
         regularization=config.regularization,
-        penalty=config.penalty,
     )
     return brightness(model.basis, project(model.basis, inverse))
 

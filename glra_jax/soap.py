@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from glra_jax import validation
+
 _contract = partial(jnp.tensordot, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -61,7 +63,16 @@ def scale_by_soap(
 
     Returns:
       The transformation; its updates are to be multiplied by minus the learning rate.
+
+    Raises:
+      TypeError: `refresh` is not an int.
+      ValueError: a decay outside of [0, 1), `eps` not above 0 or `refresh` below 1.
     """
+    for name, decay in (("b1", b1), ("b2", b2)):
+        if not 0 <= decay < 1:
+            raise ValueError(f"{name} must be at least 0 and below 1, got {decay}")
+    validation.check_positive(eps, "eps")
+    validation.check_size(refresh, "refresh")
 
     def init(params: optax.Params) -> SoapState:
         def leaf(weights: jax.Array) -> _Leaf:
@@ -84,7 +95,7 @@ def scale_by_soap(
             _update_leaf(gradient, leaf, count, b1=b1, b2=b2, eps=eps, refresh=refresh)
             for gradient, leaf in zip(gradients, state.leaves, strict=True)
         ]
-        out = structure.unflatten([update for update, _ in stepped])
+        out = jax.tree.unflatten(structure, [update for update, _ in stepped])
         return out, SoapState(count, tuple(leaf for _, leaf in stepped))
 
     return optax.GradientTransformation(init, update)

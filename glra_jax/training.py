@@ -16,7 +16,7 @@ import optax
 
 from glra_jax.batches import Batch, batch_key, make_batch
 from glra_jax.datasets.planes import Planes
-from glra_jax.degradation import RELEASE_GAINS
+from glra_jax.degradation import RELEASE_GAINS, noise_deviation
 from glra_jax.kernel_families import sample_inverses
 from glra_jax.lowrank import Basis, fit_glra
 from glra_jax.model import Model, ModelConfig
@@ -58,6 +58,7 @@ class Metrics(NamedTuple):
 def training_basis(config: TrainConfig) -> Basis:
     """The basis that a run starts from: GLRA of pseudo-inverses of its own kind of kernels."""
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    low, high = (noise_deviation(level, protocol=config.protocol) for level in config.noise)
     chunks = list(
         sample_inverses(
             key,
@@ -66,8 +67,7 @@ def training_basis(config: TrainConfig) -> Basis:
             support=config.support,
             regularization=config.regularization,
             noise_weight=config.noise_weight,
-            noise=config.noise,
-            penalty=config.penalty,
+            noise=(low, high),
         )
     )
     basis, _ = fit_glra(jnp.concatenate(chunks), rank=config.rank)
@@ -158,7 +158,6 @@ def training_batch(
         noise=config.noise,
         regularization=config.regularization,
         noise_weight=config.noise_weight,
-        penalty=config.penalty,
     )
 
 
@@ -173,7 +172,6 @@ def trained_model(config: TrainConfig, state: TrainState, basis: Basis) -> Model
         features=config.features,
         regularization=config.regularization,
         noise_weight=config.noise_weight,
-        penalty=config.penalty,
     )
     return Model(basis, params, sizes)
 

@@ -24,10 +24,8 @@ class TrainConfig:
       rank: Columns of the low-rank bases, from 1 to the support.
       features: Maps between layers 4 and 6; at least 13 for the start "identity", 109 for
         "shrinkage".
-      regularization: Of the pseudo-inverse without noise, above 0.
-      noise_weight: Of the noise level's square in the regularization, at least 0.
-      penalty: What the regularization is the weight of: the image's square, as in the paper, or its
-        gradient's.
+      regularization: Of the pseudo-inverse, above 0.
+      noise_weight: Of the noise level's square in the pseudo-inverse's smoothness, at least 0.
       basis_kernels: Number of kernels that the basis is fitted on, at least 1.
       start: Starting weights: eq. 8 passed on, eq. 8 denoised, the paper's, or all random.
       trained: All layers, or layers 4 to 6 on eq. 8 (see glra_jax.refinement), cheaper by far.
@@ -53,7 +51,6 @@ class TrainConfig:
     features: int = 128
     regularization: float = 0.01
     noise_weight: float = 0.0
-    penalty: Literal["image", "gradient"] = "image"
     basis_kernels: int = 300
     start: Literal["identity", "shrinkage", "glra", "random"] = "identity"
     trained: Literal["all", "refinement"] = "all"
@@ -71,7 +68,7 @@ class TrainConfig:
             validation.check_size(getattr(self, name), name)
         validation.check_size(self.halve_every, "halve_every")
         validation.check_size(self.warmup, "warmup", minimum=0)
-        choosers = ("protocol", "penalty", "start", "trained", "loss", "optimizer", "schedule")
+        choosers = ("protocol", "start", "trained", "loss", "optimizer", "schedule")
         for name in (*choosers, "layer_rates"):
             choices = get_args(type(self).__annotations__[name])
             validation.check_choice(getattr(self, name), name, choices)
@@ -139,9 +136,8 @@ _GLRA = replace(
     batch=8,
     noise=(0.0, 0.03),
     rank=100,
-    regularization=0.0005,
-    noise_weight=40.0,
-    penalty="gradient",
+    regularization=0.002,
+    noise_weight=60.0,
     basis_kernels=1000,
     trained="refinement",
     loss="psnr",
@@ -157,8 +153,8 @@ _GLRA_RELEASE = replace(
     noise=_RELEASE.noise,
     kernels=_RELEASE.kernels,
     rank=50,
-    regularization=0.0003,
-    noise_weight=0.0,
+    regularization=0.0001,
+    noise_weight=40.0,
     basis_kernels=300,
 )
 

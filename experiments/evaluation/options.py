@@ -1,6 +1,5 @@
 """Command line of an evaluation: what is evaluated, by which methods, and where it goes."""
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from experiments.evaluation.triplets import triplet_cases
 from glra_jax import validation
 from glra_jax.datasets import embedded_photographs
 from glra_jax.datasets.bsds500 import SPLITS, bsds500_photographs
+from glra_jax.degradation import noise_deviation
 from glra_jax.model import available_models
 
 LEAK, NO_LEAK, UNKNOWN_LEAK = "leak", "no leak", "not said"
@@ -112,7 +112,7 @@ class EvaluateOptions:
     @property
     def noise_deviation(self) -> float:
         """Standard deviation of the noise, which rivals are told."""
-        return self.noise / math.sqrt(12) if self.used_protocol == "release" else self.noise
+        return noise_deviation(self.noise, protocol=self.used_protocol)
 
     @property
     def used_kernel(self) -> str | None:

@@ -14,7 +14,7 @@ import glra_jax as gx
 from experiments.drawing import Track, new_figure, show_image, silent
 from experiments.paper_figures.inverses import blurred_photographs
 from glra_jax.degradation import pad_for_kernel
-from glra_jax.restoration import REFINEMENT_REACH
+from glra_jax.restoration import REFINEMENT_REACH, core_for
 
 # Flax names of the layers whose outputs are shown, by the paper's number.
 _LAYERS = {3: "horizontal", 4: "refine_1"}
@@ -86,19 +86,23 @@ def compute_map_comparison(
         sharp=np.asarray(sharp),
         blurred=np.asarray(y),
         blurred_psnr=float(gx.psnr(y, sharp)),
-        networks={title: _run(models[title], y, kernel, sharp) for title in track(list(models))},
+        networks={
+            title: _run(models[title], y, kernel, sharp, noise) for title in track(list(models))
+        },
     )
 
 
-def _run(model: gx.Model, y: jax.Array, kernel: jax.Array, sharp: jax.Array) -> FeatureMaps:
-    maps, restored = feature_maps(y, kernel, model)
+def _run(
+    model: gx.Model, y: jax.Array, kernel: jax.Array, sharp: jax.Array, noise: float
+) -> FeatureMaps:
+    maps, restored = feature_maps(y, kernel, model, noise)
     layers = {layer: np.asarray(value) for layer, value in maps.items()}
     return FeatureMaps(layers, np.asarray(restored), float(gx.psnr(restored, sharp)))
 
 
 @jax.jit
 def feature_maps(
-    y: jax.Array, kernel: jax.Array, model: gx.Model
+    y: jax.Array, kernel: jax.Array, model: gx.Model, noise: float
 ) -> tuple[dict[int, jax.Array], jax.Array]:
     """Outputs of layers 3 and 4 and of the whole network, for an image that goes on circularly.
 
@@ -106,15 +110,14 @@ def feature_maps(
       y: `(H, W)` float32 in [0, 1], blurred.
       kernel: blur kernel, sum 1.
       model: basis, weights and configuration.
+      noise: standard deviation of the noise in `y`.
 
     Returns:
       By layer, `(H, W, maps)`; and the restored image, `(H, W)`, the same as of
       `gx.deconvolve(..., boundary="wrap")`.
     """
     config = model.config
-    core = gx.deconvolution_core(
-        model.basis, kernel, regularization=config.regularization, penalty=config.penalty
-    )
+    core = core_for(model, kernel, noise=noise, regularization=None)
     wide = config.support + 2 * REFINEMENT_REACH
     x = pad_for_kernel(y[None, :, :, None], (wide, wide), "wrap")
     shown = partial(_is_shown, names=tuple(_LAYERS.values()))

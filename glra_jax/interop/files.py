@@ -26,7 +26,6 @@ def load_torch_model(
     basis: Basis | None = None,
     regularization: float = 0.01,
     noise_weight: float = 0.0,
-    penalty: str = "image",
     names: Mapping[str, str] | None = None,
 ) -> Model:
     """Reads a model from a file that holds a PyTorch state dict.
@@ -36,7 +35,6 @@ def load_torch_model(
       basis: see `model_from_state_dict`.
       regularization: of the pseudo-inverse, as in training.
       noise_weight: see `ModelConfig`.
-      penalty: see `ModelConfig`.
       names: see `params_from_state_dict`.
 
     Returns:
@@ -54,7 +52,6 @@ def load_torch_model(
             basis=basis,
             regularization=regularization,
             noise_weight=noise_weight,
-            penalty=penalty,
             names=names,
         )
     except ValueError as error:

@@ -89,8 +89,8 @@ def model_to_state_dict(model: Model) -> dict[str, np.ndarray]:
     """A model's weights and basis as NumPy arrays by state dict name (see `glra_jax.interop`).
 
     For `nn.Module.load_state_dict`, wrap each with `torch.from_numpy`. The regularisation of the
-    pseudo-inverse is not among them: hand the model's `regularization`, `noise_weight`
-    and `penalty` to `model_from_state_dict`.
+    pseudo-inverse is not among them: hand the model's `regularization` and `noise_weight` to
+    `model_from_state_dict`.
     """
     left, right = (np.array(side) for side in model.basis)
     return params_to_state_dict(model.params) | {"basis.left": left, "basis.right": right}
@@ -102,7 +102,6 @@ def model_from_state_dict(
     basis: Basis | None = None,
     regularization: float = 0.01,
     noise_weight: float = 0.0,
-    penalty: str = "image",
     names: Mapping[str, str] | None = None,
 ) -> Model:
     """A model with the weights of a PyTorch state dict.
@@ -113,7 +112,6 @@ def model_from_state_dict(
         `basis.left` and `basis.right`.
       regularization: of the pseudo-inverse, as in training.
       noise_weight: see `ModelConfig`.
-      penalty: see `ModelConfig`.
       names: see `params_from_state_dict`.
 
     Returns:
@@ -157,7 +155,6 @@ def model_from_state_dict(
         features=features,
         regularization=regularization,
         noise_weight=noise_weight,
-        penalty=penalty,
     )
     return Model(basis, params, config)
 
