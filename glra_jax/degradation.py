@@ -11,6 +11,7 @@ paper's text and its released data differ:
 """
 
 import math
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,8 @@ BOUNDARIES = ("reflect", "edge", "wrap", "valid")
 
 PAPER_GAIN = 1.2
 RELEASE_GAINS = (1.0, 1.2)
+
+Number = TypeVar("Number", float, jax.Array)
 
 
 def convolution_padding(size: int) -> tuple[int, int]:
@@ -122,7 +125,7 @@ def release_gain(key: jax.Array, count: int) -> jax.Array:
     return jax.random.uniform(jax.random.fold_in(key, 0), (count,), minval=low, maxval=high)
 
 
-def noise_deviation(noise: float, *, protocol: str) -> float:
+def noise_deviation(noise: Number, *, protocol: str) -> Number:
     """Standard deviation of the noise that `degrade` adds.
 
     Args:

@@ -73,17 +73,17 @@ def read_photo(path: Path) -> Photo:
                 orientation = image.getexif().get(_ORIENTATION, 1)
                 metadata = _metadata(ImageOps.exif_transpose(image))
                 return _split(_upright(_read_png16(path), orientation), metadata)
-            image = ImageOps.exif_transpose(image)
-            metadata = _metadata(image)
+            upright = ImageOps.exif_transpose(image)
+            metadata = _metadata(upright)
             modes = _GREY_MODES | _COLOUR_MODES
-            if "transparency" in image.info:
+            if "transparency" in upright.info:
                 modes |= _WITH_TRANSPARENCY
-            if image.mode not in modes:
+            if upright.mode not in modes:
                 raise ValueError(
-                    f"{path} has {image.mode} pixels; convert it to grey or RGB of 8 or 16 bits "
+                    f"{path} has {upright.mode} pixels; convert it to grey or RGB of 8 or 16 bits "
                     f"first"
                 )
-            return _split(np.asarray(image.convert(modes[image.mode])), metadata)
+            return _split(np.asarray(upright.convert(modes[upright.mode])), metadata)
     except FileNotFoundError:
         raise
     except UnidentifiedImageError as error:

@@ -39,11 +39,11 @@ class SoapState(NamedTuple):
     """State of `scale_by_soap`; a pytree.
 
     Attributes:
-      count: int32 scalar, number of updates made.
+      made: int32 scalar, number of updates made.
       leaves: one entry for each array of weights, in the order of `jax.tree.leaves`.
     """
 
-    count: jax.Array
+    made: jax.Array
     leaves: tuple[_Leaf, ...]
 
 
@@ -89,7 +89,7 @@ def scale_by_soap(
         updates: optax.Updates, state: SoapState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, SoapState]:
         del params
-        count = state.count + 1
+        count = state.made + 1
         gradients, structure = jax.tree.flatten(updates)
         stepped = [
             _update_leaf(gradient, leaf, count, b1=b1, b2=b2, eps=eps, refresh=refresh)

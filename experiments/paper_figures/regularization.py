@@ -93,12 +93,10 @@ def compute_regularization(
             blurred = jax.jit(jax.vmap(partial(gx.degrade, noise=noise)))(keys, turns, stack)
             for kind in _LINES:
                 for strength in strengths:
-                    pair = (
-                        (strength, 0.0) if kind == "regularization" else (regularization, strength)
-                    )
-                    score = _mean_psnr(
-                        blurred, sharp, stack, *map(jnp.float32, pair), support=support
-                    )
+                    flat = kind == "regularization"
+                    values = (strength, 0.0) if flat else (regularization, strength)
+                    pair = map(jnp.float32, values)
+                    score = _mean_psnr(blurred, sharp, stack, *pair, support=support)
                     points.append(StrengthPoint(family, noise, kind, strength, float(score)))
     return points
 
@@ -114,13 +112,8 @@ def draw_regularization(points: Sequence[StrengthPoint]) -> Any:
             for kind, line in _LINES.items():
                 own = [p for p in points if (p.family, p.noise, p.kind) == (family, level, kind)]
                 label = f"{kind}, noise {100 * level:g} %"
-                axis.plot(
-                    [p.strength for p in own],
-                    [p.psnr for p in own],
-                    line,
-                    color=colour,
-                    label=label,
-                )
+                strengths, psnrs = [p.strength for p in own], [p.psnr for p in own]
+                axis.plot(strengths, psnrs, line, color=colour, label=label)
                 best = max(own, key=lambda point: point.psnr)
                 axis.plot(best.strength, best.psnr, "o", color=colour, markersize=5)
         # What is far below the best is of no interest.
