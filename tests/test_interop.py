@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import glra_jax as gx
 from glra_jax import interop
+from glra_jax.interop.state_dicts import check_basis
 from glra_jax.network import DeconvNet, restore
 
 
@@ -133,6 +135,20 @@ def test_model_there_and_back(model, state):
     assert returned.config == gx.ModelConfig(support=9, rank=4, features=14, regularization=0.02)
 
 
+def test_settings_of_the_inverse_come_with_the_call(model, state, tmp_path):
+    settings = {"regularization": 5e-4, "noise_weight": 40.0}
+    expected = gx.ModelConfig(9, 4, 14, **settings)
+    assert interop.model_from_state_dict(state, **settings).config == expected
+    interop.save_torch_model(model, tmp_path / "weights.safetensors")
+    loaded = interop.load_torch_model(tmp_path / "weights.safetensors", **settings)
+    assert loaded.config == expected
+    refused = r"noise_weight must be .* got -1\.0"
+    with pytest.raises(ValueError, match=refused):
+        interop.model_from_state_dict(state, noise_weight=-1.0)
+    with pytest.raises(ValueError, match=rf"weights\.safetensors.*{refused}"):
+        interop.load_torch_model(tmp_path / "weights.safetensors", noise_weight=-1.0)
+
+
 def test_names_of_its_own(model, state):
     names = {layer: f"net.{index}" for index, layer in enumerate(interop.LAYERS)}
     renamed = {
@@ -160,6 +176,53 @@ def test_a_basis_from_outside(model, state):
         interop.model_from_state_dict(weights, basis=random_basis(9, 3))
     with pytest.raises(ValueError, match=r"missing basis\.right"):
         interop.model_from_state_dict(weights | {"basis.left": state["basis.left"]})
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_basis_that_is_not_finite_is_refused(state, side, bad):
+    values = state[f"basis.{side}"].copy()
+    values[3, 2] = bad
+    quoted = rf"basis\.{side} holds NaN or infinite values"
+    with pytest.raises(ValueError, match=quoted):
+        interop.model_from_state_dict(state | {f"basis.{side}": values})
+    weights = {name: value for name, value in state.items() if not name.startswith("basis.")}
+    basis = random_basis(9, 4)._replace(**{side: jnp.asarray(values)})
+    for refuse in (check_basis, partial(interop.model_from_state_dict, weights)):
+        with pytest.raises(ValueError, match=quoted):
+            refuse(basis=basis)
+
+
+def test_a_basis_that_is_not_orthonormal_is_refused(state):
+    left, right = random_basis(9, 4)
+    check_basis(gx.Basis(left, 1.001 * right))  # as exact as a file in few digits is
+    with pytest.raises(ValueError, match=r"basis\.right are not orthonormal .* off by 3\)"):
+        check_basis(gx.Basis(left, 2 * right))
+    swapped = state | {"basis.left": np.float32(left + left[:, ::-1])}
+    with pytest.raises(ValueError, match=r"basis\.left are not orthonormal.*fit_glra"):
+        interop.model_from_state_dict(swapped)
+
+
+def test_faults_of_the_basis_are_listed_with_those_of_the_weights(state):
+    wrong = dict(state)
+    del wrong["core.bias"], wrong["basis.right"]
+    wrong["refine_3.bias"] = np.float32([np.inf])
+    wrong["basis.left"] = wrong["basis.left"].T
+    with pytest.raises(ValueError, match="do not fit") as caught:
+        interop.model_from_state_dict(wrong)
+    for fault in (
+        "missing core.bias (4,)",
+        "refine_3.bias holds NaN or infinite values",
+        "missing basis.right (9, 4)",
+        "basis.left is float32(4, 9), expected float32(9, 4)",
+    ):
+        assert str(caught.value).count(fault) == 1
+    right = state["basis.right"].copy()
+    right[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"missing core\.bias.*basis\.right holds NaN"):
+        interop.model_from_state_dict(
+            {n: right if n == "basis.right" else v for n, v in state.items() if n != "core.bias"}
+        )
 
 
 def test_an_error_lists_all_that_is_wrong(state):

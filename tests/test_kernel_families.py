@@ -111,18 +111,28 @@ def test_inverses_come_in_chunks_and_do_not_depend_on_them():
         np.testing.assert_allclose(inverse, expected, atol=1e-4)
 
 
-def test_inverses_are_regularised_for_a_range_of_noise_levels():
-    """An inverse of regularisation r sums to 1 / (1 + r), whatever the kernel."""
+def test_inverses_are_smooth_for_a_range_of_noise_levels():
+    """At one frequency, whose power of differences is P, 1 / (K† K) - 1 is (λ + μ P) / K²."""
     options = {"count": 60, "support": 21, "regularization": 0.02}
-    draw = partial(sample_inverses, jax.random.key(3), GAUSSIAN, **options)
+    one_kernel = gx.KernelFamilies(
+        families=("gaussian",), min_size=5, max_size=5, min_sigma=1.0, max_sigma=1.0
+    )
+    draw = partial(sample_inverses, jax.random.key(3), one_kernel, **options)
+    kernel = np.pad(np.float64(gx.gaussian_kernel(sigma=1.0, size=5)), 8)
+    gain = np.fft.fft2(np.fft.ifftshift(kernel))[0, 4].real
+    power = 4 * np.sin(np.pi * 4 / 21) ** 2
+
+    def damping(inverses):
+        centred = np.fft.ifftshift(np.float64(inverses), axes=(1, 2))
+        return gain / np.fft.fft2(centred)[:, 0, 4].real - gain**2
+
     (inverses,) = draw(noise_weight=100.0, noise=(0.01, 0.05))
-    strength = 1 / np.float64(inverses).sum(axis=(1, 2)) - 1
-    levels = np.sqrt((strength - 0.02) / 100.0)
+    levels = np.sqrt((damping(inverses) - 0.02) / power / 100.0)
     assert levels.min() > 0.0099
     assert levels.max() < 0.0501
     assert scipy.stats.kstest(levels, scipy.stats.uniform(0.01, 0.04).cdf).pvalue > 0.01
     (plain,) = draw(noise=(0.01, 0.05))
-    np.testing.assert_allclose(np.float64(plain).sum(axis=(1, 2)), 1 / 1.02, rtol=1e-5)
+    np.testing.assert_allclose(damping(plain), 0.02, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -330,12 +330,15 @@ def test_embedding_refuses_what_does_not_fit(shape):
 # --- pseudo_inverse ------------------------------------------------------------------------------
 
 
-def reference_inverse(kernel, support, regularization):
+def reference_inverse(kernel, support, regularization, smoothness=0.0):
     grid = np.zeros((support, support))
     top, left = (support // 2 - n // 2 for n in kernel.shape)
     grid[top : top + kernel.shape[0], left : left + kernel.shape[1]] = kernel
     spectrum = np.fft.fft2(np.fft.ifftshift(grid))
-    inverse = np.fft.ifft2(spectrum.conj() / (np.abs(spectrum) ** 2 + regularization))
+    # The power of a forward difference.
+    along = np.abs(np.exp(2j * np.pi * np.fft.fftfreq(support)) - 1) ** 2
+    damping = regularization + smoothness * np.add.outer(along, along)
+    inverse = np.fft.ifft2(spectrum.conj() / (np.abs(spectrum) ** 2 + damping))
     return np.fft.fftshift(inverse).real
 
 
@@ -356,15 +359,67 @@ def named_kernel(name):
             return gx.gaussian_kernel(sigma=3.0, size=30)
 
 
-@pytest.mark.parametrize("regularization", [0.01, 0.1])
+@pytest.mark.parametrize(
+    ("regularization", "smoothness"), [(0.01, 0.0), (0.1, 0.0), (1e-3, 0.01), (0.01, 0.2)]
+)
 @pytest.mark.parametrize("support", [30, 31])
 @pytest.mark.parametrize("name", NAMES)
-def test_pseudo_inverse_is_the_regularised_inverse(name, support, regularization):
+def test_pseudo_inverse_is_the_regularised_inverse(name, support, regularization, smoothness):
     kernel = named_kernel(name)
-    inverse = gx.pseudo_inverse(kernel, support=support, regularization=regularization)
+    inverse = gx.pseudo_inverse(
+        kernel, support=support, regularization=regularization, smoothness=smoothness
+    )
     assert inverse.dtype == jnp.float32
-    expected = reference_inverse(np.asarray(kernel, np.float64), support, regularization)
+    expected = reference_inverse(
+        np.asarray(kernel, np.float64), support, regularization, smoothness
+    )
     np.testing.assert_allclose(inverse, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def circulant(taps, size):
+    """The matrix of a circular convolution of `(size, size)` images, by offset of each tap."""
+    images = np.eye(size**2).reshape(-1, size, size)
+    columns = sum(value * np.roll(images, offset, (1, 2)) for offset, value in taps.items())
+    return columns.reshape(size**2, size**2).T
+
+
+@pytest.mark.parametrize("smoothness", [0.0, 0.05])
+@pytest.mark.parametrize("support", [8, 9])
+def test_pseudo_inverse_minimises_what_it_says(support, smoothness):
+    """The normal equations of all pixels of a circular image, solved densely."""
+    rng = np.random.default_rng(support)
+    kernel = rng.random((3, 4))
+    kernel /= kernel.sum()
+    y = rng.random((support, support))
+    blur = circulant({(i - 1, j - 2): kernel[i, j] for i in range(3) for j in range(4)}, support)
+    normal = blur.T @ blur + 0.03 * np.eye(support**2)
+    for offset in ((1, 0), (0, 1)):
+        difference = circulant({(0, 0): -1.0, offset: 1.0}, support)
+        normal += smoothness * difference.T @ difference
+    expected = np.linalg.solve(normal, blur.T @ y.ravel()).reshape(y.shape)
+
+    inverse = gx.pseudo_inverse(
+        np.float32(kernel), support=support, regularization=0.03, smoothness=smoothness
+    )
+    spectrum = np.fft.fft2(np.fft.ifftshift(np.float64(inverse)))
+    restored = np.fft.ifft2(spectrum * np.fft.fft2(y)).real
+    np.testing.assert_allclose(restored, expected, atol=1e-4)
+    assert np.abs(restored - y).max() > 0.1
+
+
+@given(seed=st.integers(0, 2**32 - 1), exponent=st.floats(-4, 1))
+def test_smoothness_keeps_brightness_as_it_is(seed, exponent):
+    kernel = np.random.default_rng(seed).random((7, 6)) ** 4
+    kernel = np.float32(kernel / kernel.sum())
+    for smoothness in (0.0, 10.0**exponent):
+        inverse = gx.pseudo_inverse(kernel, support=15, regularization=0.01, smoothness=smoothness)
+        assert np.float64(inverse).sum() == pytest.approx(1 / 1.01, abs=1e-4)
+
+
+@pytest.mark.parametrize("bad", [-0.5, np.nan, np.inf])
+def test_pseudo_inverse_refuses_a_smoothness(bad):
+    with pytest.raises(ValueError, match=f"smoothness must be finite and at least 0, got {bad}"):
+        gx.pseudo_inverse(named_kernel("disk"), support=31, smoothness=bad)
 
 
 def test_pseudo_inverse_at_the_released_size():
@@ -403,32 +458,41 @@ def test_a_shifted_kernel_has_the_inverse_shifted_back():
     np.testing.assert_allclose(shifted, jnp.roll(inverse, (-3, 5), (0, 1)), atol=1e-5)
 
 
-def test_gradients_of_the_pseudo_inverse():
+@pytest.mark.parametrize("smoothness", [0.0, 0.02])
+def test_gradients_of_the_pseudo_inverse(smoothness):
     rng = np.random.default_rng(0)
     kernel, direction = rng.uniform(size=(6, 5)), rng.normal(size=(6, 5))
     kernel /= kernel.sum()
     weights = rng.normal(size=(15, 15))
 
-    def loss(kernel, regularization):
-        inverse = gx.pseudo_inverse(kernel, support=15, regularization=regularization)
+    def loss(kernel, regularization, smoothness):
+        inverse = gx.pseudo_inverse(
+            kernel, support=15, regularization=regularization, smoothness=smoothness
+        )
         return jnp.sum(weights * inverse)
 
-    def reference(kernel, regularization):
-        return (weights * reference_inverse(kernel, 15, regularization)).sum()
+    def reference(step, by_regularization, by_smoothness):
+        strengths = 0.05 + by_regularization, smoothness + by_smoothness
+        return (weights * reference_inverse(kernel + step * direction, 15, *strengths)).sum()
 
-    by_kernel, by_regularization = jax.jit(jax.grad(loss, argnums=(0, 1)))(kernel, 0.05)
-    step = 1e-5 * direction
-    slope = (reference(kernel + step, 0.05) - reference(kernel - step, 0.05)) / 2e-5
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+    by_kernel, *by_strengths = gradient(kernel, 0.05, smoothness)
+    slope = (reference(1e-5, 0, 0) - reference(-1e-5, 0, 0)) / 2e-5
     assert float(jnp.sum(by_kernel * direction)) == pytest.approx(slope, rel=1e-3)
-    slope = (reference(kernel, 0.05 + 1e-6) - reference(kernel, 0.05 - 1e-6)) / 2e-6
-    assert float(by_regularization) == pytest.approx(slope, rel=1e-3)
+    for found, step in zip(by_strengths, ((0, 1e-6, 0), (0, 0, 1e-6)), strict=True):
+        slope = (reference(*step) - reference(*(-1 * np.array(step)))) / 2e-6
+        assert float(found) == pytest.approx(slope, rel=1e-3)
 
 
 def test_pseudo_inverse_under_vmap():
-    kernels = motion_kernels(27)[:3]
-    stacked = jax.vmap(partial(gx.pseudo_inverse, support=31))(kernels)
-    single = [gx.pseudo_inverse(kernel, support=31) for kernel in kernels]
-    np.testing.assert_allclose(stacked, jnp.stack(single), atol=1e-5)
+    kernels, smoothness = motion_kernels(27)[:3], jnp.float32([0.0, 0.01, 0.1])
+
+    def inverse(kernel, smoothness):
+        return gx.pseudo_inverse(kernel, support=31, smoothness=smoothness)
+
+    stacked = jax.jit(jax.vmap(inverse))(kernels, smoothness)
+    single = jnp.stack([inverse(*pair) for pair in zip(kernels, smoothness, strict=True)])
+    np.testing.assert_allclose(stacked, single, atol=1e-5)
 
 
 @pytest.mark.parametrize(

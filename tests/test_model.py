@@ -83,13 +83,14 @@ def test_a_configuration_comes_back(small_model, tmp_path):
     config = gx.ModelConfig(31, 6, 16, regularization=0.037, noise_weight=55.5)
     gx.save_model(gx.Model(small_model.basis, small_model.params, config), tmp_path / "m")
     assert gx.load_model(tmp_path / "m").config == config
+    written = json.loads(metadata_of(tmp_path / "m")["config"])
+    assert (written["regularization"], written["noise_weight"]) == (0.037, 55.5)
 
 
-def test_an_initial_model_takes_regularization_and_noise_weight(small_basis):
-    model = gx.initial_model(
-        jax.random.key(1), small_basis, features=16, regularization=0.005, noise_weight=100.0
-    )
-    assert model.config == gx.ModelConfig(31, 6, 16, 0.005, 100.0)
+def test_an_initial_model_takes_what_its_inverse_is_made_with(small_basis):
+    options = {"regularization": 0.005, "noise_weight": 100.0}
+    model = gx.initial_model(jax.random.key(1), small_basis, features=16, **options)
+    assert model.config == gx.ModelConfig(31, 6, 16, **options)
 
 
 def test_files_from_before_the_noise_weight_have_none(path):
@@ -100,6 +101,17 @@ def test_files_from_before_the_noise_weight_have_none(path):
 
     rewrite(path, forget)
     assert gx.load_model(path).config == gx.ModelConfig(31, 6, 16, 0.01, 0.0)
+
+
+@pytest.mark.parametrize(("bad", "quoted"), [(-1.0, "at least 0, got -1.0"), ("1", "got '1'")])
+def test_an_impossible_noise_weight_in_a_file_is_refused(path, bad, quoted):
+    def change(_, metadata):
+        config = json.loads(metadata["config"]) | {"noise_weight": bad}
+        metadata["config"] = json.dumps(config)
+
+    rewrite(path, change)
+    with pytest.raises(ValueError, match=rf"model\.safetensors .*noise_weight must be .*{quoted}"):
+        gx.load_model(path)
 
 
 def test_a_model_file_is_plain_safetensors(small_model, path):

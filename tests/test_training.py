@@ -14,6 +14,7 @@ import glra_jax as gx
 from glra_jax.datasets import Planes, pack_planes
 from glra_jax.network import restore
 from glra_jax.refinement import LAYERS as REFINEMENT
+from glra_jax.soap import scale_by_soap
 from glra_jax.training import (
     TrainState,
     create_state,
@@ -97,13 +98,19 @@ def test_basis_is_orthonormal_and_depends_on_the_seed_alone(basis):
     assert 0.5 < overlap < 1 - 1e-6
 
 
-def test_basis_is_fitted_at_the_noise_of_the_run(basis):
-    """The same kernels, regularised for a noise level, or by the strength that it comes to."""
-    noisy = training_basis(replace(CONFIG, noise=(0.03, 0.03), noise_weight=100.0))
-    strong = training_basis(replace(CONFIG, regularization=0.01 + 100.0 * 0.03**2))
-    for a, b, weak in zip(noisy, strong, basis, strict=True):
+@pytest.mark.parametrize(("protocol", "deviation"), [("paper", 0.03), ("release", 0.03 / 12**0.5)])
+def test_basis_is_fitted_at_the_noise_of_the_run(basis, protocol, deviation):
+    """GLRA of the run's own kernels, whose inverses are made here."""
+    config = replace(CONFIG, protocol=protocol, noise=(0.03, 0.03), noise_weight=100.0)
+    key = jax.random.fold_in(jax.random.key(CONFIG.seed), 1)
+    draw = jax.jit(jax.vmap(partial(gx.sample_kernel, families=CONFIG.kernels)))
+    inverse = partial(gx.pseudo_inverse, support=31, smoothness=100.0 * deviation**2)
+    inverses = jax.jit(jax.vmap(inverse))(draw(jax.random.split(key, CONFIG.basis_kernels)))
+    expected, _ = gx.fit_glra(inverses, rank=CONFIG.rank)
+    found = training_basis(config)
+    for a, b, plain in zip(found, expected, basis, strict=True):
         assert np.linalg.norm(a.T @ b) ** 2 / CONFIG.rank > 1 - 1e-5
-        assert np.linalg.norm(a.T @ weak) ** 2 / CONFIG.rank < 1 - 1e-3
+        assert np.linalg.norm(a.T @ plain) ** 2 / CONFIG.rank < 1 - 1e-4
 
 
 # --- learning rates ----------------------------------------------------------------------------
@@ -180,6 +187,37 @@ def test_optimizer_is_adam_with_the_penalty_in_the_gradient(weight_decay):
         np.testing.assert_allclose(found[layer]["kernel"], w, rtol=1e-4, atol=1e-5, err_msg=layer)
 
 
+@pytest.mark.parametrize("layer_rates", ["uniform", "tuned"])
+def test_optimizer_is_soap_with_the_penalty_in_the_gradient(layer_rates):
+    config = TrainConfig(
+        optimizer="soap",
+        trained="refinement",
+        schedule="polynomial",
+        learning_rate=0.1,
+        steps=10,
+        layer_rates=layer_rates,
+        weight_decay=0.05,
+    )
+    rng = np.random.default_rng(0)
+    params, *gradients = (
+        {layer: {"kernel": np.float32(rng.normal(size=(2, 2)))} for layer in REFINEMENT}
+        for _ in range(6)
+    )
+    found = optimize(config, params, gradients)[-1]
+    adam = optimize(replace(config, optimizer="adam"), params, gradients)[-1]
+    rates = (0.3, 1.0, 0.3) if layer_rates == "tuned" else (1.0, 1.0, 1.0)
+    tx = scale_by_soap()
+    update = jax.jit(tx.update)
+    for layer, rate in zip(REFINEMENT, rates, strict=True):
+        w = jnp.asarray(params[layer]["kernel"])
+        state = tx.init(w)
+        for t, gradient in enumerate(gradients):
+            step, state = update(gradient[layer]["kernel"] + 0.05 * w, state)
+            w = w - 0.1 * (1 - t / 10) ** 2 * rate * step
+        np.testing.assert_allclose(found[layer]["kernel"], w, atol=1e-5, err_msg=layer)
+        assert np.abs(found[layer]["kernel"] - adam[layer]["kernel"]).max() > 0.02
+
+
 def test_tuned_rates_scale_the_steps_layer_by_layer():
     uniform = TrainConfig(schedule="halving", learning_rate=1.0, layer_rates="uniform")
     rng = np.random.default_rng(1)
@@ -217,22 +255,23 @@ def test_batch_has_the_sizes_of_the_configuration(draw):
     assert batch.sharp.shape == (4, 34, 34, 1)
 
 
-def test_cores_follow_the_noise_of_their_examples(planes, basis, draw):
+def test_cores_follow_the_noise_of_their_examples(planes, basis):
     kernels = replace(CONFIG.kernels, min_sigma=1.3, max_sigma=1.3)
-    config = replace(CONFIG, kernels=kernels, noise=(0.02, 0.02), noise_weight=100.0)
+    config = replace(
+        CONFIG, kernels=kernels, noise=(0.02, 0.02), noise_weight=100.0, regularization=0.002
+    )
+    plain = replace(config, noise_weight=0.0)
 
     @jax.jit
     def both(step):
-        made = (training_batch(c, step, planes, basis) for c in (config, plain))
-        return tuple(made)
+        return tuple(training_batch(c, step, planes, basis) for c in (config, plain))
 
-    plain = replace(config, noise_weight=0.0)
     noisy, unweighted = both(5)
     np.testing.assert_array_equal(noisy.blurred, unweighted.blurred)
     np.testing.assert_array_equal(noisy.sharp, unweighted.sharp)
     kernel = gx.gaussian_kernel(sigma=1.3, size=9)
-    for batch, strength in ((noisy, 0.01 + 100.0 * 0.02**2), (unweighted, 0.01)):
-        expected = gx.deconvolution_core(basis, kernel, regularization=strength)
+    for batch, smoothness in ((noisy, 100.0 * 0.02**2), (unweighted, 0.0)):
+        expected = gx.deconvolution_core(basis, kernel, regularization=0.002, smoothness=smoothness)
         scale = np.abs(expected).max()
         for core in batch.core:
             np.testing.assert_allclose(core / scale, expected / scale, atol=1e-4)

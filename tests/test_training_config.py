@@ -73,14 +73,15 @@ def test_models_of_the_package_train_layers_4_to_6_for_psnr(name):
     preset = PRESETS[name]
     assert (preset.trained, preset.loss, preset.start) == ("refinement", "psnr", "shrinkage")
     assert (preset.support, preset.features) == (151, 128)
+    assert preset.optimizer == "soap"
 
 
-def test_the_general_model_follows_the_noise_and_the_released_one_its_protocol():
+def test_both_models_follow_the_noise_and_the_released_one_its_protocol():
     general, released = PRESETS["glra"], PRESETS["glra-release"]
     assert general.kernels.families == ("gaussian", "disk", "motion")
     assert general.noise == (0.0, 0.03)
     assert general.noise_weight > 0
-    assert released.noise_weight == 0
+    assert released.noise_weight > 0
     for field in ("protocol", "kernels", "noise", "rank"):
         assert getattr(released, field) == getattr(PRESETS["release"], field), field
 
@@ -93,6 +94,7 @@ def test_layers_4_to_6_can_be_trained_from_a_start_that_passes_equation_8_on(sta
 def test_by_default_all_is_trained_as_in_the_paper():
     for config in (TrainConfig(), PRESETS["paper"], PRESETS["release"]):
         assert (config.trained, config.loss, config.noise_weight) == ("all", "squared", 0.0)
+        assert config.optimizer == "adam"
 
 
 def test_crop_leaves_room_for_the_largest_blur():
@@ -124,6 +126,7 @@ def test_crop_leaves_room_for_the_largest_blur():
         ({"noise_weight": float("nan")}, "noise_weight must be finite .* got nan"),
         ({"trained": "core"}, "trained must be one of all, refinement, got 'core'"),
         ({"loss": "ssim"}, "loss must be one of squared, psnr, got 'ssim'"),
+        ({"optimizer": "sgd"}, "optimizer must be one of adam, soap, got 'sgd'"),
         (
             {"trained": "refinement", "start": "glra"},
             "trained='refinement' needs a start .*'identity' or 'shrinkage', got start='glra'",
