@@ -27,8 +27,9 @@ from glra_jax.caffe import load_caffemodel, read_basis
 from glra_jax.datasets import embedded_photographs, pack_planes
 from glra_jax.interop import load_torch_model
 from glra_jax.kernel_families import sample_kernel
-from glra_jax.lowrank import Basis, deconvolution_core
+from glra_jax.lowrank import Basis
 from glra_jax.model import Model, ModelConfig, initial_model, load_model
+from glra_jax.restoration import core_for
 from glra_jax.training import training_basis, training_batch
 from glra_jax.training_config import TrainConfig
 
@@ -86,6 +87,7 @@ class CompareOptions:
             rank=sizes.rank,
             features=sizes.features,
             regularization=sizes.regularization,
+            noise_weight=sizes.noise_weight,
             start=self.start,
             learning_rate=self.learning_rate,
             schedule="halving",
@@ -120,12 +122,13 @@ def compare(
 
 
 def compare_cores(model: Model, config: TrainConfig, theirs: TorchSide) -> Row:
-    """Compares the cores of some blur kernels."""
+    """Compares the cores of some blur kernels, at the noise level of the batches."""
     draw = jax.jit(jax.vmap(partial(sample_kernel, families=config.kernels)))
     kernels = draw(jax.random.split(jax.random.key(config.seed), 8))
-    core = partial(deconvolution_core, model.basis, regularization=model.config.regularization)
+    noise = config.noise[1]
+    core = partial(core_for, model, noise=noise, regularization=None)
     cores = np.asarray(jax.jit(jax.vmap(core))(kernels))
-    expected = np.stack([theirs.core(kernel) for kernel in np.asarray(kernels)])
+    expected = np.stack([theirs.core(kernel, noise) for kernel in np.asarray(kernels)])
     return Row(theirs.precision, "cores of 8 kernels", float(np.abs(cores - expected).max()))
 
 

@@ -18,13 +18,16 @@ from torch import nn
 from torch.nn import functional
 
 
-def pseudo_inverse(kernel: torch.Tensor, support: int, regularization: float) -> torch.Tensor:
+def pseudo_inverse(
+    kernel: torch.Tensor, support: int, regularization: float, smoothness: float = 0.0
+) -> torch.Tensor:
     """Regularised inverse of a blur kernel (Ren et al. 2018, eq. 3).
 
     Args:
       kernel: `(h, w)`, sum 1, centre at `size // 2`.
       support: side of the inverse.
-      regularization: λ in `conj(K) / (|K|² + λ)`.
+      regularization: λ in `conj(K) / (|K|² + λ + μ |∇|²)`.
+      smoothness: μ, of the power of the image's differences, `|∇|²`.
 
     Returns:
       `(support, support)`, centre at `support // 2`.
@@ -34,7 +37,10 @@ def pseudo_inverse(kernel: torch.Tensor, support: int, regularization: float) ->
     top, left = support // 2 - height // 2, support // 2 - width // 2
     grid[top : top + height, left : left + width] = kernel
     spectrum = torch.fft.fft2(torch.roll(grid, (-(support // 2),) * 2, dims=(0, 1)))
-    inverse = torch.fft.ifft2(spectrum.conj() / (spectrum.abs() ** 2 + regularization)).real
+    frequencies = torch.fft.fftfreq(support, dtype=kernel.dtype, device=kernel.device)
+    along = 4 * torch.sin(torch.pi * frequencies) ** 2
+    damping = regularization + smoothness * (along[:, None] + along[None, :])
+    inverse = torch.fft.ifft2(spectrum.conj() / (spectrum.abs() ** 2 + damping)).real
     return torch.roll(inverse, (support // 2,) * 2, dims=(0, 1))
 
 
@@ -49,9 +55,11 @@ class LowRankBasis(nn.Module):
         self.register_buffer("left", left)
         self.register_buffer("right", right)
 
-    def forward(self, kernel: torch.Tensor, regularization: float) -> torch.Tensor:
+    def forward(
+        self, kernel: torch.Tensor, regularization: float, smoothness: float = 0.0
+    ) -> torch.Tensor:
         """The core `M`, `(m, m)`, of a blur kernel: `Lᵀ k† R`, so that `L M Rᵀ` has sum 1."""
-        inverse = pseudo_inverse(kernel, self.left.shape[0], regularization)
+        inverse = pseudo_inverse(kernel, self.left.shape[0], regularization, smoothness)
         projected = self.left @ (self.left.T @ inverse @ self.right) @ self.right.T
         return self.left.T @ (projected / projected.sum()) @ self.right
 
@@ -71,7 +79,11 @@ class Core(nn.Module):
 
 
 class DeconvNet(nn.Module):
-    """The deconvolution network of Ren et al. 2018, fig. 3, in the authors' released sizes."""
+    """The deconvolution network of Ren et al. 2018, fig. 3, in the authors' released sizes.
+
+    `regularization` and `noise_weight` say how cores are computed, as those of
+    `glra_jax.ModelConfig` do.
+    """
 
     def __init__(
         self,
@@ -80,10 +92,12 @@ class DeconvNet(nn.Module):
         *,
         features: int = 128,
         regularization: float = 0.01,
+        noise_weight: float = 0.0,
     ) -> None:
         super().__init__()
         support, rank = left.shape
         self.regularization = regularization
+        self.noise_weight = noise_weight
         self.basis = LowRankBasis(left, right)
         self.vertical = nn.Conv2d(1, rank, (support, 1))
         self.core = Core(rank)
@@ -92,9 +106,14 @@ class DeconvNet(nn.Module):
         self.refine_2 = nn.Conv2d(features, features, 1)
         self.refine_3 = nn.Conv2d(features, 1, 7, padding=3)
 
-    def core_of(self, kernel: torch.Tensor) -> torch.Tensor:
-        """The core of a blur kernel, `(m, m)`, which `forward` takes."""
-        return self.basis(kernel, self.regularization)
+    def core_of(self, kernel: torch.Tensor, noise: float = 0.0) -> torch.Tensor:
+        """The core, `(m, m)`, which `forward` takes.
+
+        Args:
+          kernel: blur kernel, see `pseudo_inverse`.
+          noise: standard deviation of the image's noise; counts with a noise weight.
+        """
+        return self.basis(kernel, self.regularization, self.noise_weight * noise**2)
 
     def forward(self, y: torch.Tensor, M: torch.Tensor) -> torch.Tensor:
         """Restores `(N, 1, H, W)` to `(N, 1, H - d + 1, W - d + 1)`, given the core `M`."""

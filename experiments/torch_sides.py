@@ -88,6 +88,7 @@ class TorchSide:
             state["basis.right"],
             features=model.config.features,
             regularization=model.config.regularization,
+            noise_weight=model.config.noise_weight,
         )
         self._start.load_state_dict(state)
         self._start.to(getattr(torch, precision))
@@ -99,11 +100,12 @@ class TorchSide:
         images = (torch.from_numpy(x.transpose(0, 3, 1, 2)) for x in (blurred, sharp))
         return next(images), torch.from_numpy(core), next(images)
 
-    def core(self, kernel: np.ndarray) -> np.ndarray:
-        """Core of a blur kernel."""
+    def core(self, kernel: np.ndarray, noise: float) -> np.ndarray:
+        """Core of a blur kernel at a noise level."""
         import torch
 
-        return self._start.core_of(torch.from_numpy(np.array(kernel, self.precision))).numpy()
+        tensor = torch.from_numpy(np.array(kernel, self.precision))
+        return self._start.core_of(tensor, noise).numpy()
 
     def restore(self, batch: Batch) -> np.ndarray:
         """Output, `(N, H', W', 1)`."""
