@@ -25,7 +25,8 @@ from glra_jax.starts import init_params
 
 DEFAULT_MODEL = "glra"
 
-_FORMAT = "glra_jax-model-1"
+_FORMAT = "glra_jax-model-2"
+_FORMER = "glra_jax-model-1"  # its noise weight was one of the regularisation
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
         raise ValueError(
             f"{path} is not a whole safetensors file ({error}); it may be truncated: copy it again"
         ) from error
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") not in (_FORMAT, _FORMER):
         raise ValueError(
             f"{path} is a safetensors file but not a glra_jax model "
             f"(format {metadata.get('format')!r}, expected {_FORMAT!r})"
@@ -232,6 +233,11 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
         raw = dict(json.loads(metadata["config"]))
         known = {field.name for field in fields(ModelConfig)}
         config = ModelConfig(**{key: value for key, value in raw.items() if key in known})
+        if metadata["format"] == _FORMER and config.noise_weight > 0:
+            raise ValueError(
+                f"a noise weight of {config.noise_weight} in a file of the former format, where it "
+                f"meant something else; train the model again"
+            )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} has an unreadable configuration: {error}") from error
     _check_arrays(path, arrays, config)

@@ -166,12 +166,12 @@ def calls(small_model):
         "pseudo_inverse": (lambda kernel: gx.pseudo_inverse(kernel, support=9), KERNEL),
         "psnr": (gx.psnr, IMAGE, IMAGE**2),
         "reconstruct": (lambda core: gx.reconstruct(basis, core), np.eye(6)),
-        "regularization_for": (
-            lambda noise: gx.regularization_for(noise, regularization=0.01, noise_weight=2.0),
-            np.array([0.0, 0.02]),
-        ),
         "sample_kernel": (lambda: gx.sample_kernel(key, FAMILIES),),
         "sharp_target": (gx.sharp_target, IMAGE),
+        "smoothness_for": (
+            lambda noise: gx.smoothness_for(noise, noise_weight=2.0),
+            np.array([0.0, 0.02]),
+        ),
         "ssim": (gx.ssim, IMAGE, IMAGE**2),
         "ssim_volume": (gx.ssim_volume, IMAGE, IMAGE**2),
     }

@@ -520,6 +520,11 @@ def test_pseudo_inverse_refuses_a_regularization(bad):
         gx.pseudo_inverse(named_kernel("disk"), support=31, regularization=bad)
 
 
+def test_a_smoothness_must_be_a_scalar():
+    with pytest.raises(ValueError, match=r"smoothness must be a scalar, got shape \(16,\).*vmap"):
+        gx.pseudo_inverse(named_kernel("disk"), support=31, smoothness=jnp.ones(16))
+
+
 def test_shapes_are_checked_while_tracing_too():
     with pytest.raises(ValueError, match=r"\(40, 40\).*support 31"):
         jax.jit(partial(gx.pseudo_inverse, support=31))(jnp.zeros((40, 40)))

@@ -103,6 +103,21 @@ def test_files_from_before_the_noise_weight_have_none(path):
     assert gx.load_model(path).config == gx.ModelConfig(31, 6, 16, 0.01, 0.0)
 
 
+def test_a_former_file_with_a_noise_weight_is_refused(path):
+    def age(weight):
+        def change(_, metadata):
+            config = json.loads(metadata["config"]) | {"noise_weight": weight}
+            metadata |= {"config": json.dumps(config), "format": "glra_jax-model-1"}
+
+        return change
+
+    rewrite(path, age(0.0))
+    assert gx.load_model(path).config == gx.ModelConfig(31, 6, 16, 0.01, 0.0)
+    rewrite(path, age(100.0))
+    with pytest.raises(ValueError, match=r"noise weight of 100\.0 .*former format.*train"):
+        gx.load_model(path)
+
+
 @pytest.mark.parametrize(("bad", "quoted"), [(-1.0, "at least 0, got -1.0"), ("1", "got '1'")])
 def test_an_impossible_noise_weight_in_a_file_is_refused(path, bad, quoted):
     def change(_, metadata):

@@ -184,25 +184,25 @@ def test_gradient_follows_from_the_scaling_law():
         assert jnp.isfinite(jax.grad(gx.estimate_noise)(jnp.full((5, 5), value))).all()
 
 
-# --- regularisation ------------------------------------------------------------------------------
+# --- smoothness ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02, np.float64(0.02), np.linspace(0, 0.03, 6)])
-def test_regularization_is_a_constant_and_the_square_of_the_noise(noise):
-    make = partial(gx.regularization_for, regularization=0.005, noise_weight=100.0)
+def test_smoothness_is_the_square_of_the_noise(noise):
+    make = partial(gx.smoothness_for, noise_weight=100.0)
     for found in (make(noise), jax.jit(make)(noise)):
         assert found.dtype == jnp.float32
         assert found.shape == np.shape(noise)
-        np.testing.assert_allclose(found, 0.005 + 100.0 * np.square(noise), rtol=1e-6)
+        np.testing.assert_allclose(found, 100.0 * np.square(noise), rtol=1e-6)
 
 
 def test_without_a_weight_the_noise_does_not_count():
-    found = gx.regularization_for(jnp.array([0.0, 0.5]), regularization=0.01, noise_weight=0.0)
-    np.testing.assert_array_equal(found, np.float32([0.01, 0.01]))
+    found = gx.smoothness_for(jnp.array([0.0, 0.5]), noise_weight=0.0)
+    np.testing.assert_array_equal(found, np.float32([0.0, 0.0]))
 
 
-def test_regularization_can_be_differentiated():
-    slope = jax.grad(partial(gx.regularization_for, regularization=0.005, noise_weight=100.0))
+def test_smoothness_can_be_differentiated():
+    slope = jax.grad(partial(gx.smoothness_for, noise_weight=100.0))
     assert float(slope(0.03)) == pytest.approx(2 * 100 * 0.03)
 
 
@@ -230,10 +230,9 @@ def test_bad_images(y, error, quoted):
     [
         (-0.01, {}, r"noise must be .* at least 0, got -0\.01"),
         (np.array([0.01, np.nan]), {}, "noise must be finite .*nan"),
-        (0.01, {"regularization": 0.0}, r"regularization must be .* above 0, got 0\.0"),
         (0.01, {"noise_weight": -1.0}, r"noise_weight must be .* at least 0, got -1\.0"),
     ],
 )
 def test_bad_levels(noise, change, quoted):
     with pytest.raises(ValueError, match=quoted):
-        gx.regularization_for(noise, **({"regularization": 0.01, "noise_weight": 1.0} | change))
+        gx.smoothness_for(noise, **({"noise_weight": 1.0} | change))

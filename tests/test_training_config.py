@@ -115,6 +115,8 @@ def test_crop_leaves_room_for_the_largest_blur():
         ({"seed": -1}, "seed must be from 0 .* got -1"),
         ({"seed": 2**31}, "seed must be from 0 .* got 2147483648"),
         ({"protocol": "papre"}, "protocol must be one of paper, release, got 'papre'"),
+        ({"start": "shrinkage", "features": 108}, "'shrinkage' needs 109 features .* got 108"),
+        ({"start": "identity", "features": 12}, "'identity' needs 13 features .* got 12"),
         ({"start": "zero"}, "start must be one of identity, .* got 'zero'"),
         ({"schedule": "linear"}, "schedule must be one of halving, .* got 'linear'"),
         ({"layer_rates": "all"}, "layer_rates must be one of uniform, tuned, got 'all'"),
