@@ -34,7 +34,9 @@ class TrainOptions:
       config: What the result depends on.
     """
 
-    preset: Literal["smoke", "paper", "release", "glra", "glra-release"] = "smoke"
+    preset: Literal["smoke", "paper", "release", "glra", "glra-release", "glra-random-init"] = (
+        "smoke"
+    )
     workdir: Path | None = None
     images: Path | None = None
     bsds500: Path | None = None

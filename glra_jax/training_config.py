@@ -158,10 +158,23 @@ _GLRA_RELEASE = replace(
     basis_kernels=300,
 )
 
+# What the basis is worth: all layers from random weights. Its counterpart is the same with the
+# start "glra". Rank 50, because all of layer 3 is trained.
+_GLRA_RANDOM_INIT = replace(
+    _GLRA,
+    steps=1000,
+    batch=2,
+    rank=50,
+    trained="all",
+    start="random",
+    layer_rates="uniform",
+)
+
 PRESETS = {
     "smoke": _SMOKE,
     "paper": _PAPER,
     "release": _RELEASE,
     "glra": _GLRA,
     "glra-release": _GLRA_RELEASE,
+    "glra-random-init": _GLRA_RANDOM_INIT,
 }

@@ -86,6 +86,14 @@ def test_both_models_follow_the_noise_and_the_released_one_its_protocol():
         assert getattr(released, field) == getattr(PRESETS["release"], field), field
 
 
+def test_the_random_start_differs_from_the_default_model_in_what_it_must():
+    general, random = PRESETS["glra"], PRESETS["glra-random-init"]
+    assert (random.start, random.trained) == ("random", "all")
+    for field in ("protocol", "kernels", "noise", "noise_weight", "regularization", "loss"):
+        assert getattr(random, field) == getattr(general, field), field
+    assert (random.optimizer, random.learning_rate) == (general.optimizer, general.learning_rate)
+
+
 @pytest.mark.parametrize("start", ["identity", "shrinkage"])
 def test_layers_4_to_6_can_be_trained_from_a_start_that_passes_equation_8_on(start):
     assert TrainConfig(trained="refinement", start=start).trained == "refinement"
