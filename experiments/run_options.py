@@ -3,15 +3,18 @@
 import argparse
 import hashlib
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import jax
 import numpy as np
 import tyro
 
 from glra_jax import validation
 from glra_jax.datasets import Planes
+from glra_jax.model import Model
 from glra_jax.training_config import PRESETS, TrainConfig
 
 
@@ -26,6 +29,8 @@ class TrainOptions:
       images: Folder of photographs; those in scikit-image if neither this nor bsds500 is given.
       bsds500: Folder of an unpacked BSDS500 to train on, or "tfds" for the copy that
         tensorflow-datasets keeps (71 MB are downloaded if there is none).
+      initial: Name or file of a model to start from; its layers 4 to 6, or all of it and its basis,
+        whichever is trained. The configuration's own start if not given.
       splits: Splits of BSDS500 to train on.
       allow_leak: Train on BSD100 (BSDS500's split val) on purpose, on which models are scored.
       cache: Folder that keeps fitted bases; the user's cache folder if not given.
@@ -40,6 +45,7 @@ class TrainOptions:
     workdir: Path | None = None
     images: Path | None = None
     bsds500: Path | None = None
+    initial: str | None = None
     splits: tuple[Literal["train", "test", "val", "bsd100"], ...] = ("train", "test")
     allow_leak: tyro.conf.FlagCreatePairsOff[bool] = False
     cache: Path | None = None
@@ -79,9 +85,19 @@ def parse(arguments: list[str] | None = None) -> TrainOptions:
     )
 
 
-def describe_run(config: TrainConfig, planes: Planes) -> dict[str, Any]:
-    """What a run's result depends on, for its checkpoints: configuration and data."""
+def describe_run(
+    config: TrainConfig, planes: Planes, initial: Model | None = None
+) -> dict[str, Any]:
+    """What a run's result depends on, for its checkpoints: configuration, data, initial weights."""
+    arrays = (planes.pixels, planes.starts, planes.heights, planes.widths)
+    description = {"config": asdict(config), "images_sha256": _digest(arrays)}
+    if initial is not None:
+        description["initial_sha256"] = _digest(jax.tree.leaves(initial))
+    return description
+
+
+def _digest(arrays: Iterable[jax.Array]) -> str:
     digest = hashlib.sha256()
-    for values in (planes.pixels, planes.starts, planes.heights, planes.widths):
+    for values in arrays:
         digest.update(np.asarray(values).tobytes())
-    return {"config": asdict(config), "images_sha256": digest.hexdigest()}
+    return digest.hexdigest()

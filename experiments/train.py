@@ -19,10 +19,11 @@ from experiments.training_photographs import load_planes
 from glra_jax.basis_cache import cached_training_basis, default_cache_folder
 from glra_jax.checkpoints import CheckpointError, Checkpoints, Saved
 from glra_jax.lowrank import Basis
-from glra_jax.model import save_model
+from glra_jax.model import Model, load_model, save_model
 from glra_jax.training import (
     Metrics,
     TrainState,
+    check_initial,
     create_state,
     data_mesh,
     make_train_step,
@@ -46,15 +47,18 @@ def main(arguments: list[str] | None = None) -> None:
 def train(options: TrainOptions) -> None:
     """Trains, or goes on training, and leaves everything in the work directory."""
     config, folder = options.config, options.folder
+    initial = None if options.initial is None else load_model(options.initial)
+    if initial is not None:
+        check_initial(config, initial)
     planes = load_planes(options)
-    description = describe_run(config, planes)
+    description = describe_run(config, planes, initial)
     mesh = data_mesh(config.batch)
     print(f"{len(mesh.devices.flat)} of {jax.device_count()} {jax.default_backend()} device(s)")
 
     with Checkpoints(folder / "checkpoints", description=description) as checkpoints:
         if checkpoints.latest_step() is None:
             check_unused(folder, config)
-        state, basis = start_or_resume(options, checkpoints, mesh)
+        state, basis = start_or_resume(options, checkpoints, mesh, initial)
         (folder / "config.json").write_text(config_text(config))
         planes = jax.device_put(planes, replicated(mesh))
         log = MetricsLog(folder / "metrics.csv", first_step=int(state.step))
@@ -102,14 +106,22 @@ def check_unused(folder: Path, config: TrainConfig) -> None:
 
 
 def start_or_resume(
-    options: TrainOptions, checkpoints: Checkpoints, mesh: jax.sharding.Mesh
+    options: TrainOptions,
+    checkpoints: Checkpoints,
+    mesh: jax.sharding.Mesh,
+    initial: Model | None,
 ) -> tuple[TrainState, Basis]:
     """The state to go on from, replicated over the mesh."""
     config = options.config
     if checkpoints.latest_step() is None:
-        print(f"fitting the basis on {config.basis_kernels} pseudo-inverse kernels")
-        basis = cached_training_basis(config, options.cache or default_cache_folder())
-        return jax.device_put((create_state(config, basis), basis), replicated(mesh))
+        if initial is not None and config.trained == "all":
+            basis = initial.basis
+        else:
+            print(f"fitting the basis on {config.basis_kernels} pseudo-inverse kernels")
+            basis = cached_training_basis(config, options.cache or default_cache_folder())
+        start = create_state(config, basis, initial), basis
+        # Copies: a step takes over its state's memory, the model's own among it.
+        return jax.device_put(jax.tree.map(jnp.copy, start), replicated(mesh))
 
     left, right = (jnp.zeros((config.support, config.rank)) for _ in range(2))
     like = jax.eval_shape(

@@ -135,9 +135,34 @@ def starting_params(config: TrainConfig, basis: Basis) -> dict[str, dict[str, ja
     return params
 
 
-def create_state(config: TrainConfig, basis: Basis) -> TrainState:
-    """The state at step 0."""
-    params: Params = starting_params(config, basis)
+def check_initial(config: TrainConfig, initial: Model) -> None:
+    """Raises ValueError if a run cannot start from a model.
+
+    All of the model's sizes must be those of the run if all layers are trained, with its own basis;
+    the features alone if layers 4 to 6 are, which do not depend on the basis.
+    """
+    sizes = ("support", "rank", "features") if config.trained == "all" else ("features",)
+    for size in sizes:
+        found, wanted = getattr(initial.config, size), getattr(config, size)
+        if found != wanted:
+            raise ValueError(
+                f"the initial model has {size} {found}, and the run {wanted}; give the run "
+                f"--{size} {found}, or another model"
+            )
+
+
+def create_state(config: TrainConfig, basis: Basis, initial: Model | None = None) -> TrainState:
+    """The state at step 0.
+
+    Args:
+      config: of the run.
+      basis: of the run; that of `initial` if all layers are trained.
+      initial: whose weights to start from in place of `config.start`, see `check_initial`.
+
+    Returns:
+      The state.
+    """
+    params: Params = starting_params(config, basis) if initial is None else initial.params
     if config.trained == "refinement":
         params = tie(params)
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer(config).init(params))

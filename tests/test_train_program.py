@@ -1,6 +1,7 @@
 """The training program: its options, what it writes, kills, and what it refuses."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -20,11 +21,11 @@ from PIL import Image
 
 import glra_jax as gx
 from experiments.run_options import TrainOptions, describe_run, parse
-from experiments.train import MetricsLog, main, read_metrics
+from experiments.train import MetricsLog, main, read_metrics, start_or_resume
 from experiments.training_photographs import load_photographs, load_planes
 from glra_jax.basis_cache import cached_training_basis
 from glra_jax.checkpoints import Checkpoints, Saved
-from glra_jax.training import Metrics, TrainState, create_state
+from glra_jax.training import Metrics, TrainState, create_state, data_mesh
 from glra_jax.training_config import PRESETS, TrainConfig
 
 ROOT = Path(__file__).parents[1]
@@ -318,6 +319,38 @@ def test_a_killed_and_resumed_run_equals_one_in_one_go_to_the_bit(runs, images):
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_starts_from_a_model(runs, images, tmp_path):
+    file = str(runs[1] / "model.safetensors")
+    options = parse([*TINY, "--images", str(images), "--initial", file])
+    initial = gx.load_model(file)
+    mesh = data_mesh(1)
+    with Checkpoints(tmp_path / "checkpoints", description={}) as checkpoints:
+        state, basis = start_or_resume(options, checkpoints, mesh, initial)
+    assert state.step == 0
+    held = jax.device_get((state.params, basis))
+    jax.tree.map(lambda x: x.delete(), (state, basis))  # as a step does that takes them over
+    for a, b in zip(
+        jax.tree.leaves(held), jax.tree.leaves((initial.params, initial.basis)), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    planes = load_planes(options)
+    plain = describe_run(options.config, planes)
+    described = describe_run(options.config, planes, initial)
+    assert described.items() > plain.items()
+    other = dataclasses.replace(initial, basis=initial.basis._replace(left=initial.basis.right + 1))
+    assert describe_run(options.config, planes, other) != described
+
+
+def test_a_model_that_a_run_cannot_start_from_is_refused(runs, images, tmp_path):
+    arguments = [*TINY, "--images", str(images), "--workdir", str(tmp_path)]
+    file = str(runs[1] / "model.safetensors")
+    other = [*arguments, "--initial", file, "--features", "14"]
+    refused(
+        other, "initial model has features 13, and the run 14; .*--features 13", folder=tmp_path
+    )
+    refused([*arguments, "--initial", "gone"], "no model file 'gone'", folder=tmp_path)
 
 
 def test_metrics_have_every_step_once_and_the_same_values(runs):

@@ -14,9 +14,11 @@ import glra_jax as gx
 from glra_jax.datasets import Planes, pack_planes
 from glra_jax.network import restore
 from glra_jax.refinement import LAYERS as REFINEMENT
+from glra_jax.refinement import tie
 from glra_jax.soap import scale_by_soap
 from glra_jax.training import (
     TrainState,
+    check_initial,
     create_state,
     data_mesh,
     learning_rate_schedule,
@@ -421,6 +423,16 @@ SMALL = replace(
     warmup=5,
     layer_rates="tuned",
 )
+
+
+def test_layers_4_to_6_of_any_model_of_as_many_features_can_be_started_from(basis, small_basis):
+    config = replace(SMALL, start="identity", trained="refinement")
+    initial = gx.initial_model(jax.random.key(5), small_basis, features=SMALL.features)
+    state = create_state(config, basis, initial)
+    jax.tree.map(np.testing.assert_array_equal, state.params, tie(initial.params))
+    check_initial(config, initial)
+    with pytest.raises(ValueError, match=f"initial model has features {SMALL.features}, and .* 7"):
+        check_initial(replace(config, features=7, start="glra", trained="all"), initial)
 
 
 @pytest.fixture(scope="module")
