@@ -16,6 +16,7 @@ The released file itself could not be had when this was written: the reader foll
 message definitions and is tested on files written with the same ones.
 """
 
+import math
 import os
 import zipfile
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glra_jax.interop import LAYERS, model_from_state_dict
+from glra_jax import validation
+from glra_jax.interop import LAYERS, model_from_state_dict, params_from_state_dict
+from glra_jax.interop.state_dicts import check_basis
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model
 from glra_jax.restoration import deconvolve
@@ -72,10 +75,16 @@ def load_caffemodel(
     Raises:
       FileNotFoundError: no such file.
       ImportError: the protobuf library is missing.
-      ValueError: a file that is truncated or no Caffe model; layers or blobs that are missing,
-        unknown, misshapen or hold NaN, all of which are listed; a basis that does not fit.
+      ValueError: a basis that is misshapen, NaN or not orthonormal, before the file is looked at;
+        a file that is truncated or no Caffe model; layers or blobs that are missing, unknown,
+        misshapen or hold NaN, all of which are listed; a basis of other sizes than the weights.
     """
     path = Path(path)
+    basis = Basis(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32))
+    try:
+        check_basis(basis)
+    except ValueError as error:
+        raise ValueError(f"left and right are no basis (the authors' L and R): {error}") from error
     blobs = read_blobs(path)
     state: dict[str, np.ndarray] = {}
     for name, arrays in blobs.items():
@@ -83,16 +92,17 @@ def load_caffemodel(
             kind = ("weight", "bias")[index] if index < 2 else f"blob{index}"
             if (name, kind) != (CAFFE_NAMES["core"], "weight"):
                 state[f"{name}.{kind}"] = array
-    basis = Basis(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32))
     try:
-        return model_from_state_dict(
-            state, basis=basis, regularization=regularization, names=CAFFE_NAMES
-        )
+        params_from_state_dict(state, names=CAFFE_NAMES)
     except ValueError as error:
         raise ValueError(
             f"{path} is not the authors' network, or is truncated (it has weights for the layers "
             f"{', '.join(blobs) or 'none'}): {error}"
         ) from error
+    # What is refused from here on is what was handed in beside the file.
+    return model_from_state_dict(
+        state, basis=basis, regularization=regularization, names=CAFFE_NAMES
+    )
 
 
 def read_basis(path: str | os.PathLike[str]) -> Basis:
@@ -138,7 +148,18 @@ def deconvolve_as_released(
 
     Returns:
       The restored image, see `glra_jax.deconvolve`.
+
+    Raises:
+      TypeError: no model, or as `glra_jax.deconvolve`.
+      ValueError: as `glra_jax.deconvolve`.
     """
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"model must be the one that load_caffemodel returned, got {type(model).__name__}; the "
+            f"package's own models see photographs as they are: use glra_jax.deconvolve"
+        )
+    validation.check_image(y, "y")
+    validation.check_kernel(kernel, support=model.config.support)
     rows = 1 if jnp.ndim(y) == 4 else 0
     turned = deconvolve(
         jnp.swapaxes(y, rows, rows + 1), jnp.swapaxes(kernel, 0, 1), model, **options
@@ -159,7 +180,7 @@ def read_blobs(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
       FileNotFoundError: no such file.
       ImportError: the protobuf library is missing.
       ValueError: a file that is truncated or no Caffe model, or a blob whose number of values is
-        not that of its shape.
+        not that of its shape, or whose shape has an axis of size 0 or less.
     """
     path = Path(path)
     net_class, error_class = _net_class()
@@ -178,7 +199,8 @@ def _arrays(path: Path, layer: Any) -> Iterator[np.ndarray]:
     for index, blob in enumerate(layer.blobs):
         values = np.array(blob.data or blob.double_data, np.float32)
         shape = tuple(blob.shape.dim)
-        if values.size != np.prod(shape, dtype=np.int64) or not shape:
+        # In Python's integers, which do not overflow; two negative sizes have a good product.
+        if not shape or min(shape) < 1 or values.size != math.prod(shape):
             raise ValueError(
                 f"{path}: blob {index} of layer {layer.name} has {values.size} values for the "
                 f"shape {shape}; the file is damaged or of an older format"

@@ -4,6 +4,7 @@ The released file could not be had; these have the same fields, after Caffe's pu
 """
 
 import os
+import re
 import sys
 from functools import partial
 
@@ -24,6 +25,7 @@ RELEASE_ARRAYS = "GLRA_JAX_RELEASE_ARRAYS"
 
 # Protocol buffers on the wire: a tag (field number and kind), then a number or a length and bytes.
 def varint(value):
+    value &= 2**64 - 1  # negative numbers are two's complements
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -198,6 +200,25 @@ def test_transposes_kernels_with_images(path, basis, shape):
     np.testing.assert_allclose(restored, expected.swapaxes(rows, rows + 1), rtol=0, atol=1e-6)
 
 
+def test_images_and_kernels_are_checked_before_they_are_turned(path, basis):
+    model = caffe.load_caffemodel(path, **basis)
+    y, kernel = jnp.full((20, 24), 0.5), gx.gaussian_kernel(sigma=1.0, size=5)
+    with pytest.raises(ValueError, match=r"kernel must be 2-D, got rank 1, shape \(5,\)"):
+        caffe.deconvolve_as_released(y, kernel[0], model)
+    with pytest.raises(ValueError, match=r"y must be \(H, W\).* got rank 1, shape \(24,\)"):
+        caffe.deconvolve_as_released(y[0], kernel, model)
+    with pytest.raises(ValueError, match=r"kernel of shape \(5, 19\) is larger"):
+        caffe.deconvolve_as_released(y, jnp.full((5, 19), 1 / 95), model)
+
+
+@pytest.mark.parametrize("model", [None, "glra"])
+def test_another_model_is_refused(model):
+    y, kernel = jnp.full((20, 24), 0.5), gx.gaussian_kernel(sigma=1.0, size=5)
+    named = rf"load_caffemodel returned, got {type(model).__name__}; .*use glra_jax\.deconvolve"
+    with pytest.raises(TypeError, match=named):
+        caffe.deconvolve_as_released(y, kernel, model)
+
+
 def test_an_error_lists_all_that_is_wrong(layers, basis, tmp_path):
     wrong = dict(layers)
     del wrong["conv4"]
@@ -229,6 +250,42 @@ def test_a_basis_that_does_not_fit(path):
     left, right = random_basis(rank=4)
     with pytest.raises(ValueError, match=r"shape \(17, 4\).*support 17 and rank 3"):
         caffe.load_caffemodel(path, left=left, right=right)
+
+
+def test_what_is_handed_in_is_not_the_files_fault(path, basis):
+    left, right = basis["left"], basis["right"]
+    bad = left.copy()
+    bad[0, 0] = np.nan
+    for wrong, fault in (
+        (2 * left, r"basis\.left has columns that are not orthonormal .* off by 3\)"),
+        (bad, r"basis\.left holds NaN"),
+        (left[0], r"must be \(d, m\), got .*\(3,\)"),
+        (left[:5], r"must be \(d, m\), got .*\(5, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"^left and right are no basis.*{fault}"):
+            caffe.load_caffemodel(path, left=wrong, right=right)
+        with pytest.raises(ValueError, match="left and right are no basis"):  # before the file
+            caffe.load_caffemodel(path.with_name("absent"), left=wrong, right=right)
+    with pytest.raises(ValueError, match=r"^regularization must be .*-1") as caught:
+        caffe.load_caffemodel(path, **basis, regularization=-1.0)
+    assert path.name not in str(caught.value)
+    other = dict(zip(("left", "right"), random_basis(rank=4), strict=True))
+    with pytest.raises(ValueError, match="that they were trained with") as caught:
+        caffe.load_caffemodel(path, **other)
+    assert "truncated" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"), [((-2, -3), 6), ((2**32, 2**32), 0), ((0, 2**62), 0), ((3, 0), 0)]
+)
+def test_impossible_shapes_are_damage(basis, tmp_path, shape, count):
+    path = tmp_path / "x.caffemodel"
+    sizes = field(7, field(1, b"".join(varint(size) for size in shape)))
+    blob = sizes + field(5, np.ones(count, "<f4").tobytes())
+    path.write_bytes(field(100, field(1, "conv0") + field(7, blob)))
+    quoted = re.escape(f"blob 0 of layer conv0 has {count} values for the shape {shape}")
+    with pytest.raises(ValueError, match=rf"x\.caffemodel: {quoted}; the file is damaged"):
+        caffe.load_caffemodel(path, **basis)
 
 
 def test_a_truncated_file_is_named_as_such(path, basis):

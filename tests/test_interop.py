@@ -2,15 +2,19 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -149,6 +153,45 @@ def test_settings_of_the_inverse_come_with_the_call(model, state, tmp_path):
         interop.load_torch_model(tmp_path / "weights.safetensors", noise_weight=-1.0)
 
 
+def with_settings(model, **settings):
+    return gx.Model(model.basis, model.params, replace(model.config, **settings))
+
+
+def test_settings_of_the_inverse_are_in_safetensors_files(model, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    unusual = with_settings(model, regularization=5e-4, noise_weight=40.0)
+    interop.save_torch_model(unusual, path)
+    assert interop.load_torch_model(path).config == unusual.config
+    assert interop.load_torch_model(path, noise_weight=0.0).config == replace(
+        unusual.config, noise_weight=0.0
+    )
+    assert interop.load_torch_model(path, regularization=0.02).config == replace(
+        unusual.config, regularization=0.02
+    )
+    state = interop.read_state_dict(path)  # which cannot hold them
+    assert interop.model_from_state_dict(state).config == model.config
+    safetensors.numpy.save_file(state, path)  # a file of others
+    assert interop.load_torch_model(path).config == model.config
+    for text in ("{", "[1]", '{"regularization": 0.1}'):
+        safetensors.numpy.save_file(state, path, metadata={"glra_jax.inverse": text})
+        with pytest.raises(ValueError, match=r"weights\.safetensors has unreadable metadata"):
+            interop.load_torch_model(path)
+
+
+def test_a_model_restores_the_same_after_the_way_back(model, photograph, tmp_path):
+    unusual = with_settings(model, regularization=5e-4, noise_weight=40.0)
+    interop.save_torch_model(unusual, tmp_path / "weights.safetensors")
+    returned = interop.load_torch_model(tmp_path / "weights.safetensors")
+    kernel = gx.gaussian_kernel(sigma=1.5, size=9)
+    y = jnp.asarray(photograph[:32, :32])
+    before, after, plain = (
+        np.asarray(gx.deconvolve(y, kernel, each, noise=0.02))
+        for each in (unusual, returned, model)
+    )
+    np.testing.assert_array_equal(after, before)
+    assert np.abs(plain - before).max() > 1e-3  # the settings count
+
+
 def test_names_of_its_own(model, state):
     names = {layer: f"net.{index}" for index, layer in enumerate(interop.LAYERS)}
     renamed = {
@@ -196,10 +239,14 @@ def test_a_basis_that_is_not_finite_is_refused(state, side, bad):
 def test_a_basis_that_is_not_orthonormal_is_refused(state):
     left, right = random_basis(9, 4)
     check_basis(gx.Basis(left, 1.001 * right))  # as exact as a file in few digits is
-    with pytest.raises(ValueError, match=r"basis\.right are not orthonormal .* off by 3\)"):
+    with pytest.raises(
+        ValueError, match=r"basis\.right has columns that are not orthonormal .* off by 3\)"
+    ):
         check_basis(gx.Basis(left, 2 * right))
     swapped = state | {"basis.left": np.float32(left + left[:, ::-1])}
-    with pytest.raises(ValueError, match=r"basis\.left are not orthonormal.*fit_glra"):
+    with pytest.raises(
+        ValueError, match=r"basis\.left has columns that are not orthonormal.*fit_glra"
+    ):
         interop.model_from_state_dict(swapped)
 
 
@@ -223,6 +270,78 @@ def test_faults_of_the_basis_are_listed_with_those_of_the_weights(state):
         interop.model_from_state_dict(
             {n: right if n == "basis.right" else v for n, v in state.items() if n != "core.bias"}
         )
+
+
+def faults_of(call, *arguments, **options):
+    with pytest.raises(ValueError, match="do not fit") as caught:
+        call(*arguments, **options)
+    return set(str(caught.value).partition("network: ")[2].split("; "))
+
+
+def test_one_error_for_weights_and_basis(state):
+    weights = {name: value for name, value in state.items() if not name.startswith("basis.")}
+    wrong = {n: v for n, v in weights.items() if n != "core.bias"}
+    wrong["refine_3.bias"] = np.float32([np.nan])
+    listed = {"missing core.bias (4,)", "refine_3.bias holds NaN or infinite values"}
+    absent = faults_of(interop.model_from_state_dict, wrong)
+    assert absent > listed
+    assert len(absent) == 3
+    assert any("holds no basis.left and basis.right" in fault for fault in absent)
+
+    left, right = random_basis(9, 4)
+    stretched = "has columns that are not orthonormal (an inner product is off by 3): give a basis"
+    stored = wrong | {"basis.left": np.asarray(2 * left), "basis.right": np.asarray(right)[:5]}
+    found = faults_of(interop.model_from_state_dict, stored)
+    assert found == listed | {
+        f"basis.left {stretched} as fit_glra makes it",
+        "basis.right is float32(5, 4), expected float32(9, 4)",
+    }
+    given = gx.Basis(left.at[0, 0].set(jnp.nan), right[:, :3])
+    found = faults_of(interop.model_from_state_dict, wrong, basis=given)
+    assert found == listed | {
+        "basis.left holds NaN or infinite values",
+        "basis.right has the shape (9, 3), and the weights have support 9 and rank 4 (give the "
+        "basis that they were trained with)",
+    }
+    twice = faults_of(interop.model_from_state_dict, stored, basis=given)
+    assert len(twice) == 7
+    assert any("and another basis was given" in fault for fault in twice)
+    assert twice > listed
+
+
+def test_axes_of_size_zero_are_listed(state):
+    empty = state | {
+        "vertical.weight": np.zeros((4, 1, 0, 1), np.float32),
+        "basis.right": np.zeros((9, 0), np.float32),
+    }
+    assert faults_of(interop.model_from_state_dict, empty) == {
+        "vertical.weight is float32(4, 1, 0, 1), expected float32(4, 1, 9, 1)",
+        "basis.right is float32(9, 0), expected float32(9, 4)",
+    }
+    nothing = interop.params_to_state_dict(
+        random_params(lambda *shape: np.zeros(shape, np.float32), 0, 0, 0)
+    )
+    found = faults_of(interop.params_from_state_dict, nothing)
+    assert "vertical.weight is float32(0, 1, 0, 1), expected float32(50, 1, 151, 1)" in found
+    assert len(found) == 10  # all but refine_3.bias, which has one value in any network
+
+
+def test_arrays_that_are_sparse_are_listed(state):
+    sparse = state | {"basis.left": scipy.sparse.csr_array(state["basis.left"])}
+    found = faults_of(interop.model_from_state_dict, sparse)
+    assert found == {"basis.left is a csr_array, not an array"}
+
+
+def test_other_things_than_state_dicts_and_models(tmp_path):
+    for call in (interop.model_from_state_dict, interop.params_from_state_dict):
+        with pytest.raises(TypeError, match=r"got None.*call \.state_dict\(\)"):
+            call(None)
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(TypeError, match=r"must be a glra_jax Model .*load_model.* got 'glra'"):
+        interop.save_torch_model("glra", path)
+    with pytest.raises(TypeError, match=r"must be a glra_jax Model .* got dict"):
+        interop.model_to_state_dict({})
+    assert not path.exists()
 
 
 def test_an_error_lists_all_that_is_wrong(state):
@@ -280,6 +399,30 @@ def test_half_precision_is_refused_by_name(state, tmp_path):
     safetensors.numpy.save_file(halves, path)
     with pytest.raises(ValueError, match=r"half\.safetensors.*refine_1\.weight is bfloat16"):
         interop.load_torch_model(path)
+
+
+def test_float8_is_refused_by_name(state, tmp_path):
+    # NumPy has no such dtype: the file is written as bytes, after the format's definition.
+    path = tmp_path / "eighths.safetensors"
+    safetensors.numpy.save_file(state | {"refine_2.bias": np.zeros(14, np.uint8)}, path)
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + size].replace(b'"dtype":"U8"', b'"dtype":"F8_E4M3"').rstrip()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + size :])
+    wrong = interop.read_state_dict(path)
+    assert wrong.pop("refine_2.bias") == interop.UnreadEntry((14,), "F8_E4M3")
+    assert all(value.tobytes() == state[name].tobytes() for name, value in wrong.items())
+    assert faults_of(interop.load_torch_model, path) == {
+        "refine_2.bias is F8_E4M3(14,), expected float32(14,)"
+    }
+
+
+def test_the_librarys_own_files_are_told_apart(model, tmp_path):
+    gx.save_model(model, tmp_path / "own.safetensors")
+    with pytest.raises(
+        ValueError, match=r"own\.safetensors is a file of glra_jax itself, use gx\.load_model"
+    ):
+        interop.load_torch_model(tmp_path / "own.safetensors")
 
 
 def test_names_of_files(model, tmp_path):
@@ -379,6 +522,95 @@ def test_pytorch_half_precision_is_refused(state):
     _, network = torch_network(state)
     with pytest.raises(ValueError, match=r"vertical\.weight is bfloat16\(4, 1, 9, 1\), expected"):
         interop.model_from_state_dict(network.bfloat16().state_dict())
+
+
+def test_pytorch_entries_without_dense_values_are_listed(state):
+    torch, network = torch_network(state)
+    wrong = network.state_dict()
+    wrong["vertical.bias"] = wrong["vertical.bias"].to("meta")
+    wrong["basis.left"] = wrong["basis.left"].to("meta")
+    wrong["refine_1.weight"] = wrong["refine_1.weight"].to_sparse()
+    wrong["basis.right"] = wrong["basis.right"].to_sparse()
+    wrong["core.bias"] = torch.zeros(0)
+    dense = "not a dense array (call .to_dense() first)"
+    meta = "is a meta tensor, which has no values (load it onto the CPU)"
+    assert faults_of(interop.model_from_state_dict, wrong) == {
+        f"vertical.bias {meta}",
+        f"basis.left {meta}",
+        f"refine_1.weight is sparse_coo, {dense}",
+        f"basis.right is sparse_coo, {dense}",
+        "core.bias is float32(0,), expected float32(4,)",
+    }
+
+
+def test_a_basis_of_tensors(model, state):
+    _, network = torch_network(state)
+    weights = {n: v for n, v in network.state_dict().items() if not n.startswith("basis.")}
+    basis = gx.Basis(network.basis.left, network.basis.right)
+    returned = interop.model_from_state_dict(weights, basis=basis)
+    assert_same_bits((returned.basis, returned.params), (model.basis, model.params))
+
+
+def test_a_module_is_no_state_dict(state):
+    _, network = torch_network(state)
+    for call in (interop.model_from_state_dict, interop.params_from_state_dict):
+        with pytest.raises(TypeError, match=r"got DeconvNet; .*call \.state_dict\(\)"):
+            call(network)
+
+
+def test_settings_of_the_inverse_go_with_the_call_for_pytorch_files(model, tmp_path):
+    pytest.importorskip("torch")
+    settings = {"regularization": 5e-4, "noise_weight": 40.0}
+    unusual = with_settings(model, **settings)
+    interop.save_torch_model(unusual, tmp_path / "weights.pt")
+    assert interop.load_torch_model(tmp_path / "weights.pt").config == model.config
+    assert interop.load_torch_model(tmp_path / "weights.pt", **settings).config == unusual.config
+
+
+def test_the_page_runs_from_top_to_bottom(colour_photograph, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("google.protobuf")
+    from test_caffe import net_bytes, random_layers
+
+    page = (Path(__file__).parents[1] / "docs" / "pytorch.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 6
+    monkeypatch.chdir(tmp_path)
+    basis = random_basis(17, 3)
+    model = with_settings(random_model(basis, features=4), regularization=0.003, noise_weight=40.0)
+    interop.save_torch_model(random_model(basis, seed=1), "network.pt")
+    np.savez("basis.npz", left=basis.left, right=basis.right)
+    Path("net_iter_200000.caffemodel").write_bytes(net_bytes(random_layers(17, 3, 4)))
+    monkeypatch.setattr(gx, "load_model", lambda name: {"glra": model}[name])
+    blurred = colour_photograph[:40, :48]
+    page_names = {"blurred": blurred}
+
+    def run(block):
+        exec(compile(block, "a block of docs/pytorch.md", "exec"), page_names)
+
+    run(blocks[0])
+    assert page_names["restored"].shape == blurred.shape
+    run(blocks[1])  # the same network in PyTorch gives the same picture
+    expected = gx.deconvolve(
+        jnp.asarray(blurred[..., 1]),
+        gx.gaussian_kernel(sigma=2.0, size=15),
+        model,
+        boundary="valid",
+        noise=0.01,
+    )
+    assert np.std(expected) > 0.01
+    restored = page_names["restored"].numpy()
+    np.testing.assert_allclose(restored[0, 0], expected, rtol=0, atol=1e-5)
+    run(blocks[2])
+    torch.nn.init.zeros_(page_names["module"].core.bias)
+    run(blocks[3])
+    np.testing.assert_array_equal(
+        page_names["module"].core.bias.detach(), model.params["core"]["bias"]
+    )
+    run(blocks[4])
+    assert page_names["again"].config == model.config
+    run(blocks[5])
+    assert page_names["restored"].shape == (24, 32, 3)
 
 
 class CallsSomething:

@@ -13,12 +13,19 @@ This is the one place that knows how the two sides differ.
 * **The core** `M` is computed for every blur kernel, is no weight and is in no state dict; the
   layer has its bias alone. `M[i, j]` leads from vertical filter `i` to horizontal input `j`:
   `out[j] = Σ_i in[i] M[i, j]`. As the weight of a 1×1 `nn.Conv2d` it is `M.T[:, :, None, None]`.
+* **Regularisation.** `regularization` and `noise_weight`, with which cores are computed, are in no
+  state dict. A `.safetensors` file carries them in its metadata; elsewhere they go with the call.
 
 A state dict is a mapping of names to PyTorch tensors or NumPy arrays, float32. PyTorch itself is
 needed only for `.pt` and `.pth` files.
 """
 
-from glra_jax.interop.files import load_torch_model, read_state_dict, save_torch_model
+from glra_jax.interop.files import (
+    UnreadEntry,
+    load_torch_model,
+    read_state_dict,
+    save_torch_model,
+)
 from glra_jax.interop.state_dicts import (
     LAYERS,
     model_from_state_dict,
@@ -29,6 +36,7 @@ from glra_jax.interop.state_dicts import (
 
 __all__ = [
     "LAYERS",
+    "UnreadEntry",
     "load_torch_model",
     "model_from_state_dict",
     "model_to_state_dict",

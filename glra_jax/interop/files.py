@@ -1,11 +1,13 @@
 """Reading and writing files of PyTorch state dicts."""
 
 import io
+import json
 import os
 import pickle
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,36 @@ from glra_jax.model import Model, write_atomically
 
 TORCH_SUFFIXES = (".pt", ".pth")
 
+# What no tensor says: how cores are computed. In the metadata of a safetensors file, as JSON.
+_SETTINGS = {"regularization": 0.01, "noise_weight": 0.0}
+_SETTINGS_KEY = "glra_jax.inverse"
+
+# The dtypes of safetensors files that NumPy can hold (bfloat16 by way of JAX).
+_NUMPY_DTYPES = {
+    *("F64", "F32", "F16", "BF16", "C64", "BOOL"),
+    *("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"),
+}
+
+
+@dataclass(frozen=True)
+class UnreadEntry:
+    """An entry of a safetensors file in a dtype that NumPy lacks, such as float8.
+
+    Attributes:
+      shape: sizes of its axes.
+      dtype: as the file calls it, for instance `"F8_E4M3"`.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
 
 def load_torch_model(
     path: str | os.PathLike[str],
     *,
     basis: Basis | None = None,
-    regularization: float = 0.01,
-    noise_weight: float = 0.0,
+    regularization: float | None = None,
+    noise_weight: float | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Model:
     """Reads a model from a file that holds a PyTorch state dict.
@@ -33,8 +58,10 @@ def load_torch_model(
     Args:
       path: `.pt` or `.pth`, written by `torch.save(module.state_dict(), path)`; or `.safetensors`.
       basis: see `model_from_state_dict`.
-      regularization: of the pseudo-inverse, as in training.
-      noise_weight: see `ModelConfig`.
+      regularization: of the pseudo-inverse, as in training. None takes the one that
+        `save_torch_model` wrote into a `.safetensors` file, and 0.01 for all other files: a `.pt`
+        file cannot say it, so that a model of this library needs its `config.regularization` here.
+      noise_weight: see `ModelConfig`. None takes the file's own likewise, else 0.0.
       names: see `params_from_state_dict`.
 
     Returns:
@@ -43,17 +70,14 @@ def load_torch_model(
     Raises:
       FileNotFoundError: no such file.
       ImportError: PyTorch is missing, for `.pt` and `.pth`.
-      ValueError: what `read_state_dict` and `model_from_state_dict` refuse.
+      ValueError: what `read_state_dict` and `model_from_state_dict` refuse; or a file that
+        `glra_jax.save_model` wrote.
     """
     state = read_state_dict(path)
+    given = {"regularization": regularization, "noise_weight": noise_weight}
+    settings = _read_settings(Path(path)) | {k: v for k, v in given.items() if v is not None}
     try:
-        return model_from_state_dict(
-            state,
-            basis=basis,
-            regularization=regularization,
-            noise_weight=noise_weight,
-            names=names,
-        )
+        return model_from_state_dict(state, basis=basis, names=names, **settings)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -63,6 +87,9 @@ def save_torch_model(
 ) -> None:
     """Writes a model's state dict (see `model_to_state_dict`) for PyTorch.
 
+    A `.safetensors` file also carries `regularization` and `noise_weight`, in its metadata. A `.pt`
+    or `.pth` file does not: give both to `load_torch_model` when it is to come back.
+
     Args:
       model: what to write.
       path: `.pt` or `.pth` (for `torch.load`), or `.safetensors`.
@@ -71,6 +98,7 @@ def save_torch_model(
     Raises:
       FileExistsError: the file exists and `overwrite` is False.
       ImportError: PyTorch is missing, for `.pt` and `.pth`.
+      TypeError: not a model.
       ValueError: another suffix.
     """
     path = Path(path)
@@ -81,7 +109,9 @@ def save_torch_model(
         torch.save({name: torch.from_numpy(array) for name, array in state.items()}, buffer)
         data = buffer.getvalue()
     else:
-        data = safetensors.numpy.save(state, metadata={"format": "pt"})
+        settings = {name: float(getattr(model.config, name)) for name in _SETTINGS}
+        metadata = {"format": "pt", _SETTINGS_KEY: json.dumps(settings)}
+        data = safetensors.numpy.save(state, metadata=metadata)
     write_atomically(path, data, overwrite=overwrite)
 
 
@@ -92,7 +122,8 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Any]:
       path: `.pt`, `.pth` or `.safetensors`.
 
     Returns:
-      Tensors (`.pt`, `.pth`) or NumPy arrays (`.safetensors`) by name, unchecked.
+      Tensors (`.pt`, `.pth`) or NumPy arrays (`.safetensors`) by name, unchecked; `UnreadEntry`
+      for what NumPy has no dtype for.
 
     Raises:
       FileNotFoundError: no such file.
@@ -112,12 +143,40 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Any]:
     return dict(state)
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def _read_safetensors(path: Path) -> dict[str, np.ndarray | UnreadEntry]:
+    state: dict[str, np.ndarray | UnreadEntry] = {}
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            for name in file.keys():  # noqa: SIM118
+                entry = file.get_slice(name)
+                dtype = str(entry.get_dtype())
+                if dtype in _NUMPY_DTYPES:
+                    state[name] = file.get_tensor(name)
+                else:
+                    state[name] = UnreadEntry(tuple(entry.get_shape()), dtype)
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(_damaged(path, "safetensors", error)) from error
+    return state
+
+
+def _read_settings(path: Path) -> dict[str, float]:
+    """How a file's cores are computed, as far as it says; raises for glra_jax's own files."""
+    if _is_torch_file(path):
+        return dict(_SETTINGS)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+    if metadata.get("format", "").startswith("glra_jax-model-"):
+        raise ValueError(f"{path} is a file of glra_jax itself, use gx.load_model to read it")
+    if _SETTINGS_KEY not in metadata:
+        return dict(_SETTINGS)
+    try:
+        written = dict(json.loads(metadata[_SETTINGS_KEY]))
+        return {name: float(written[name]) for name in _SETTINGS}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} has unreadable metadata, {_SETTINGS_KEY} = {metadata[_SETTINGS_KEY]!r}; it "
+            f"must be JSON with the numbers {' and '.join(_SETTINGS)}"
+        ) from error
 
 
 def _read_torch(path: Path) -> Any:
