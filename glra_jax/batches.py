@@ -8,6 +8,7 @@ accelerator never waits for the host.
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from glra_jax.datasets.planes import Planes, random_patch
 from glra_jax.degradation import degrade, noise_deviation, sharp_target
@@ -74,7 +75,7 @@ def make_batch(
         patch_key, kernel_key, noise_key, degrade_key = jax.random.split(key, 4)
         photograph = random_patch(patch_key, planes, patch + families.max_size - 1)
         kernel = sample_kernel(kernel_key, families)
-        level = jax.random.uniform(noise_key, minval=noise[0], maxval=noise[1])
+        level = jax.random.uniform(noise_key, (), jnp.float32, noise[0], noise[1])
         blurred = degrade(
             degrade_key, photograph, kernel, protocol=protocol, noise=level, boundary="valid"
         )

@@ -79,7 +79,7 @@ def correlate(
         `"auto"` takes the one that should be faster on the default backend (`choose_method`).
 
     Returns:
-      `(N, H + top + bottom - h + 1, W + left + right - w + 1, O)`.
+      `(N, H + top + bottom - h + 1, W + left + right - w + 1, O)`, of the wider of the two dtypes.
 
     Raises:
       ValueError: ranks or channels that do not fit, an unknown method, or a window larger than the
@@ -98,6 +98,11 @@ def correlate(
     window = filters.shape[:2]
     if window[0] > height or window[1] > width:
         raise ValueError(f"window {window} is larger than the padded image ({height}, {width})")
+    dtype = jnp.promote_types(x.dtype, filters.dtype)
+    x, filters = x.astype(dtype), filters.astype(dtype)
+    if 0 in (*x.shape, *filters.shape):
+        shape = x.shape[0], height - window[0] + 1, width - window[1] + 1, filters.shape[3]
+        return jnp.zeros(shape, dtype)
     if window == (1, 1) and not any(map(sum, pads)):
         return jnp.einsum("nhwc,co->nhwo", x, filters[0, 0])
     backend = jax.default_backend()
@@ -107,12 +112,16 @@ def correlate(
         return jax.lax.conv_general_dilated(
             x, filters, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    # Sums of halves are not worth their rounding.
+    wide = jnp.promote_types(dtype, jnp.float32)
+    x, filters = jnp.pad(x, ((0, 0), *pads, (0, 0))).astype(wide), filters.astype(wide)
     if method == "direct":
-        return _correlate_planes(x, filters)
-    if window[1] == 1:  # one-dimensional tiles lie along the width: turn columns into rows
-        return correlate_spectral(x.swapaxes(1, 2), filters.swapaxes(0, 1)).swapaxes(1, 2)
-    return correlate_spectral(x, filters)
+        out = _correlate_planes(x, filters)
+    elif window[1] == 1:  # one-dimensional tiles lie along the width: turn columns into rows
+        out = correlate_spectral(x.swapaxes(1, 2), filters.swapaxes(0, 1)).swapaxes(1, 2)
+    else:
+        out = correlate_spectral(x, filters)
+    return out.astype(dtype)
 
 
 def prepare_filters(

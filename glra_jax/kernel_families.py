@@ -6,6 +6,7 @@ inside `jit` and `vmap`; smaller ones stand in the middle of zeros.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import jax
@@ -71,6 +72,7 @@ def sample_kernel(key: jax.Array, families: KernelFamilies) -> jax.Array:
     Returns:
       `(max_size, max_size)` float32 of sum 1.
     """
+    uniform = partial(jax.random.uniform, dtype=jnp.float32)
     family_key, size_key, strength_key = jax.random.split(key, 3)
     size = families.max_size
     window = (
@@ -81,16 +83,16 @@ def sample_kernel(key: jax.Array, families: KernelFamilies) -> jax.Array:
     inside = (offsets <= half)[:, None] & (offsets <= half)[None, :]
 
     def gaussian(key: jax.Array) -> jax.Array:
-        sigma = jax.random.uniform(key, minval=families.min_sigma, maxval=families.max_sigma)
+        sigma = uniform(key, minval=families.min_sigma, maxval=families.max_sigma)
         return gaussian_kernel(sigma=sigma, size=size)
 
     def disk(key: jax.Array) -> jax.Array:
-        radius = jax.random.uniform(key, minval=families.min_radius, maxval=half + 0.5)
+        radius = uniform(key, minval=families.min_radius, maxval=half + 0.5)
         return disk_kernel(radius=radius, size=size)
 
     def motion(key: jax.Array) -> jax.Array:
         path_key, extent_key = jax.random.split(key)
-        extent = half * jax.random.uniform(extent_key, minval=0.5, maxval=1.0)
+        extent = half * uniform(extent_key, minval=0.5, maxval=1.0)
         return motion_kernel(path_key, size=size, extent=extent)
 
     draws = {"gaussian": gaussian, "disk": disk, "motion": motion}
@@ -126,12 +128,13 @@ def sample_inverses(
     Yields:
       `(<= chunk, support, support)` float32; the same for the same arguments.
     """
+    uniform = partial(jax.random.uniform, dtype=jnp.float32)
 
     @jax.jit
     def draw(keys: jax.Array) -> jax.Array:
         def one(key: jax.Array) -> jax.Array:
             kernel = sample_kernel(key, families)
-            level = jax.random.uniform(jax.random.fold_in(key, 1), minval=noise[0], maxval=noise[1])
+            level = uniform(jax.random.fold_in(key, 1), minval=noise[0], maxval=noise[1])
             return pseudo_inverse(
                 kernel,
                 support=support,

@@ -6,6 +6,7 @@ Functions make one kernel; use `jax.vmap` for many.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +60,7 @@ def gaussian_kernel(*, sigma: jax.typing.ArrayLike, size: int) -> jax.Array:
     validation.check_size(size)
     validation.check_positive(sigma, "sigma")
     # A softmax of the exponents has sum 1 without underflow, however small sigma is.
-    profile = jax.nn.softmax(-0.5 * (_offsets(size) / sigma) ** 2)
+    profile = jax.nn.softmax(-0.5 * (_offsets(size) / jnp.asarray(sigma, jnp.float32)) ** 2)
     return jnp.outer(profile, profile)
 
 
@@ -78,7 +79,8 @@ def disk_kernel(*, radius: jax.typing.ArrayLike, size: int) -> jax.Array:
     """
     validation.check_size(size)
     validation.check_positive(radius, "radius")
-    r = jnp.asarray(radius, jnp.float32)
+    # Beyond these radii nothing changes any more, but squares run out of float32's range.
+    r = jnp.clip(jnp.asarray(radius, jnp.float32), 1e-6, 4.0 * size)
     distance = jnp.abs(_offsets(size))
     # By symmetry only the quadrant x, y >= 0; the central pixel reaches half a pixel into it.
     near, far = jnp.maximum(distance - 0.5, 0.0), distance + 0.5
@@ -140,9 +142,10 @@ def motion_kernel(
     validation.check_size(size, minimum=3)
     validation.check_size(num_points, "num_points", minimum=2)
     reach = (size - 1) // 2
+    draw = partial(jax.random.uniform, dtype=jnp.float32)
     walk_key, start_key, shape_key, extent_key = jax.random.split(key, 4)
     if extent is None:
-        extent = reach * jax.random.uniform(extent_key, minval=0.5, maxval=1.0)
+        extent = reach * draw(extent_key, minval=0.5, maxval=1.0)
     else:
         validation.check_positive(extent, "extent")
         if validation.is_known(extent) and float(extent) > reach:  # type: ignore[arg-type]
@@ -150,18 +153,18 @@ def motion_kernel(
 
     # Velocity: from almost constant (a smear) to one that turns several times (a tangle).
     memory_key, turn_key, lever_key = jax.random.split(shape_key, 3)
-    memory = num_points * jnp.exp(jax.random.uniform(memory_key, minval=-2.5, maxval=1.0))
+    memory = num_points * jnp.exp(draw(memory_key, minval=-2.5, maxval=1.0))
     keep = jnp.exp(-1.0 / memory)
-    shocks = jax.random.normal(walk_key, (num_points, 3))
+    shocks = jax.random.normal(walk_key, (num_points, 3), jnp.float32)
 
     def accelerate(velocity: jax.Array, shock: jax.Array) -> tuple[jax.Array, jax.Array]:
         velocity = keep * velocity + jnp.sqrt(1.0 - keep**2) * shock
         return velocity, velocity
 
-    _, velocity = jax.lax.scan(accelerate, jax.random.normal(start_key, (3,)), shocks)
+    _, velocity = jax.lax.scan(accelerate, jax.random.normal(start_key, (3,), jnp.float32), shocks)
     pose = jnp.cumsum(velocity, axis=0) / num_points
-    angle = pose[:, 2] * jax.random.uniform(turn_key)
-    lever = 2.0 * jax.random.normal(lever_key, (2,))
+    angle = pose[:, 2] * draw(turn_key)
+    lever = 2.0 * jax.random.normal(lever_key, (2,), jnp.float32)
     turned = jnp.stack(
         [
             jnp.cos(angle) * lever[0] - jnp.sin(angle) * lever[1],
@@ -171,7 +174,7 @@ def motion_kernel(
     )
     path = pose[:, :2] + turned
     path = path - path.mean(axis=0)
-    path = path * (extent / jnp.abs(path).max())
+    path = path * (jnp.asarray(extent, jnp.float32) / jnp.abs(path).max())
 
     def hat(position: jax.Array) -> jax.Array:
         return jnp.maximum(1.0 - jnp.abs(position[:, None] - _offsets(size)[None, :]), 0.0)
@@ -201,8 +204,8 @@ def embed_kernel(kernel: jax.Array, size: int) -> jax.Array:
 
 def _gradient_power(size: int) -> jax.Array:
     """Power of first differences along both axes at the frequencies of `rfft2`."""
-    rows = 4.0 * jnp.sin(jnp.pi * jnp.fft.fftfreq(size)) ** 2
-    columns = 4.0 * jnp.sin(jnp.pi * jnp.fft.rfftfreq(size)) ** 2
+    rows = 4.0 * jnp.sin(jnp.pi * jnp.fft.fftfreq(size, dtype=jnp.float32)) ** 2
+    columns = 4.0 * jnp.sin(jnp.pi * jnp.fft.rfftfreq(size, dtype=jnp.float32)) ** 2
     return rows[:, None] + columns[None, :]
 
 
@@ -246,6 +249,7 @@ def pseudo_inverse(
     grid = embed_kernel(jnp.asarray(kernel, jnp.float32), support)
     spectrum = jnp.fft.rfft2(jnp.roll(grid, (-(support // 2),) * 2, axis=(0, 1)))
     power = spectrum.real**2 + spectrum.imag**2
-    damping = regularization + smoothness * _gradient_power(support)
+    flat, smooth = (jnp.asarray(weight, jnp.float32) for weight in (regularization, smoothness))
+    damping = flat + smooth * _gradient_power(support)
     inverse = jnp.fft.irfft2(jnp.conj(spectrum) / (power + damping), s=(support, support))
     return jnp.roll(inverse, (support // 2,) * 2, axis=(0, 1))

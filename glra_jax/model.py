@@ -6,6 +6,7 @@ the header's metadata.
 """
 
 import json
+import numbers
 import os
 import tempfile
 from dataclasses import asdict, dataclass, fields
@@ -52,8 +53,9 @@ class ModelConfig:
         for name in ("support", "rank", "features"):
             validation.check_size(getattr(self, name), name)
         for name in ("regularization", "noise_weight"):
-            if not isinstance(getattr(self, name), int | float):
+            if not isinstance(getattr(self, name), numbers.Real):
                 raise TypeError(f"{name} must be a number, got {getattr(self, name)!r}")
+            object.__setattr__(self, name, float(getattr(self, name)))
         validation.check_positive(self.regularization, "regularization")
         validation.check_non_negative(self.noise_weight, "noise_weight")
         if self.rank > self.support:
@@ -141,6 +143,10 @@ def write_atomically(path: Path, data: bytes, *, overwrite: bool) -> None:
     Raises:
       FileExistsError: `path` exists and `overwrite` is False.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}; make it before {path.name}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; choose the name of a file")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another name or ask for overwriting")
     with tempfile.NamedTemporaryFile(

@@ -35,6 +35,7 @@ def estimate_noise(y: jax.Array) -> jax.Array:
       Johnstone, Biometrika 81(3), 1994, in place of the mean.
     """
     validation.check_image(y, "y")
+    validation.check_range(y, "y")
     rows = 1 if y.ndim == 4 else 0
     if min(y.shape[rows : rows + 2]) < 3:
         raise ValueError(
@@ -80,4 +81,4 @@ def smoothness_for(noise: jax.typing.ArrayLike, *, noise_weight: float) -> jax.A
     """
     validation.check_non_negative(noise, "noise")
     validation.check_non_negative(noise_weight, "noise_weight")
-    return noise_weight * jnp.square(jnp.asarray(noise, jnp.float32))
+    return jnp.float32(noise_weight) * jnp.square(jnp.asarray(noise, jnp.float32))

@@ -102,9 +102,9 @@ def _check(
     regularization: jax.typing.ArrayLike | None,
 ) -> None:
     validation.check_choice(boundary, "boundary", BOUNDARIES)
-    if not isinstance(model, Model):
-        raise TypeError(f"model must be a glra_jax Model (see load_model), got {type(model)}")
+    check_model(model)
     validation.check_image(y, "y")
+    validation.check_range(y, "y")
     support = model.config.support
     validation.check_kernel(kernel, support=support)
     if regularization is not None:
@@ -115,6 +115,14 @@ def _check(
         raise ValueError(
             f"y of shape {y.shape} is smaller than the support {support}, so that no pixel is left "
             f'with boundary="valid"; take another boundary'
+        )
+
+
+def check_model(model: Model) -> None:
+    """Raises TypeError unless `model` is one."""
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"model must be a glra_jax Model (see load_model), got {type(model).__name__}"
         )
 
 

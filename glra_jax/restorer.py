@@ -22,7 +22,7 @@ from glra_jax.kernels import pseudo_inverse
 from glra_jax.lowrank import brightness, project
 from glra_jax.model import Model
 from glra_jax.network import PREPARED
-from glra_jax.restoration import REFINEMENT_REACH, check_noise, core_for
+from glra_jax.restoration import REFINEMENT_REACH, check_model, check_noise, core_for
 
 LARGEST_TILE = 320
 
@@ -114,6 +114,7 @@ class Restorer:
         validation.check_choice(boundary, "boundary", BOUNDARIES[:-1])
         y = np.asarray(y)
         validation.check_image(y, "y")
+        validation.check_range(y, "y")
         images = y[None, :, :, None] if y.ndim == 2 else y.reshape(-1, *y.shape[-3:])
         restored = np.empty_like(images)
         before, after = (
@@ -158,6 +159,9 @@ def prepare(
       TypeError: as `deconvolve`.
       ValueError: as `deconvolve`, a tile without pixels, or no noise level where one is needed.
     """
+    check_model(model)
+    if np.shape(tile) != (2,):
+        raise ValueError(f"tile must be a height and a width, got {tile!r}")
     height, width = tile
     validation.check_size(height, "tile height")
     validation.check_size(width, "tile width")

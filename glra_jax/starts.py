@@ -65,13 +65,18 @@ def init_params(
     check_start(start, features)
     support, rank = basis.left.shape
     net = DeconvNet(support=support, rank=rank, features=features, method="direct")
-    shapes = (jnp.zeros((1, support, support, 1)), jnp.zeros((rank, rank)))
-    params: dict[str, Any] = jax.jit(net.init)(key, *shapes)["params"]
+    shapes = (
+        jnp.zeros((1, support, support, 1), jnp.float32),
+        jnp.zeros((rank, rank), jnp.float32),
+    )
+    params: dict[str, Any] = jax.tree.map(
+        lambda weights: weights.astype(jnp.float32), jax.jit(net.init)(key, *shapes)["params"]
+    )
     if start == "random":
         return params
     # Filters correlate, eq. 8 convolves: turn the basis vectors round.
     params["vertical"]["kernel"] = basis.left[::-1, None, None, :]
-    diagonal = jnp.einsum("dm,mn->dmn", basis.right[::-1], jnp.eye(rank))
+    diagonal = jnp.einsum("dm,mn->dmn", basis.right[::-1], jnp.eye(rank, dtype=jnp.float32))
     params["horizontal"]["kernel"] = diagonal[None]
     if start == "glra":
         return params
@@ -89,9 +94,9 @@ def _pass_on(first: Layer, second: Layer, third: Layer) -> tuple[Layer, Layer, L
     channels keep their random weights but do not reach the output yet; their first gradient lets
     them in.
     """
-    tones = jnp.array(_TONES)
+    tones = jnp.array(_TONES, jnp.float32)
     logits = jnp.log(tones / (1.0 - tones))
-    slopes = jnp.concatenate([jnp.zeros(1), jnp.diff(logits) / jnp.diff(tones), jnp.zeros(1)])
+    slopes = jnp.pad(jnp.diff(logits) / jnp.diff(tones), 1)
     bend = 1.0 - _NEGATIVE_SLOPE  # leaky(x) = (1 - bend) x + bend relu(x)
 
     # Layer 4: hinges leaky(x - tone), and a line that takes their leaking part back.

@@ -59,6 +59,12 @@ def check_float(x: Any, name: str) -> None:
         )
 
 
+def check_array(x: Any, name: str) -> None:
+    """Raises unless `x` is an array rather than a list of numbers, or something else."""
+    if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+        raise TypeError(f"{name} must be an array, got {type(x).__name__}; pass jnp.asarray of it")
+
+
 def check_image(x: Any, name: str = "image") -> None:
     """Raises unless `x` is `(H, W)`, `(H, W, C)` or `(N, H, W, C)`, floating and finite.
 
@@ -70,6 +76,7 @@ def check_image(x: Any, name: str = "image") -> None:
       TypeError: integer or complex dtype.
       ValueError: another rank, an empty axis, or NaN and infinite values.
     """
+    check_array(x, name)
     shape = np.shape(x)
     if len(shape) not in (2, 3, 4):
         raise ValueError(
@@ -81,6 +88,22 @@ def check_image(x: Any, name: str = "image") -> None:
     check_float(x, name)
     if is_known(x) and (bad := count_not_finite(x)):
         raise ValueError(f"{name} holds {bad} NaN or infinite values of {x.size}; replace them")
+
+
+def check_range(x: Any, name: str = "image") -> None:
+    """Raises where a floating image is plainly not one in [0, 1] (looked at only where known).
+
+    Noise and ringing may leave the range, but not by its own width.
+    """
+    if not is_known(x):
+        return
+    with jax.ensure_compile_time_eval():
+        low, high = float(jnp.min(x)), float(jnp.max(x))
+    if low < -1.0 or high > 2.0:
+        raise ValueError(
+            f"{name} reaches from {low:.4g} to {high:.4g}; floating images are in [0, 1]: divide "
+            f"8-bit values by 255"
+        )
 
 
 def check_kernel(kernel: Any, *, support: int | None = None, name: str = "kernel") -> None:
@@ -96,6 +119,7 @@ def check_kernel(kernel: Any, *, support: int | None = None, name: str = "kernel
       ValueError: not 2-D, empty, larger than the support, NaN, all zero, negative sum, or a sum
         that is not 1 to a part in a thousand.
     """
+    check_array(kernel, name)
     shape = np.shape(kernel)
     if len(shape) != 2:
         raise ValueError(f"{name} must be 2-D, got rank {len(shape)}, shape {shape}; use jax.vmap")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import glra_jax as gx
-from glra_jax.convolution import choose_method
+from glra_jax.convolution import choose_method, correlate
 
 # Images (N, H, W), filters (h, w, C, O).
 SHAPES = {
@@ -207,3 +207,25 @@ def test_vmap_over_images_and_filters(method):
 def test_correlate_refuses(x, filters, options, quoted):
     with pytest.raises(ValueError, match=quoted):
         gx.correlate(jnp.ones(x), jnp.ones(filters), **options)
+
+
+@pytest.mark.parametrize("method", ["direct", "spectral", "auto"])
+def test_half_precision_and_mixed_dtypes(method):
+    rng = np.random.default_rng(0)
+    x, filters = rng.uniform(size=(1, 20, 20, 2)), rng.normal(size=(7, 7, 2, 3)) / 10
+    halves = jnp.asarray(x, jnp.float16), jnp.asarray(filters, jnp.float16)
+    expected = correlate(*(half.astype(jnp.float32) for half in halves), method="direct")
+    found = correlate(*halves, method=method)
+    assert found.dtype == jnp.float16
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+    mixed = correlate(halves[0], halves[1].astype(jnp.float32), method=method)
+    assert mixed.dtype == jnp.float32
+    np.testing.assert_allclose(mixed, expected, atol=1e-5)
+    slope = jax.grad(lambda f: correlate(halves[0], f, method=method).sum())
+    assert slope(halves[1]).dtype == jnp.float16
+
+
+@pytest.mark.parametrize("method", ["direct", "spectral", "auto"])
+def test_empty_batches_give_empty_results(method):
+    out = correlate(jnp.zeros((0, 20, 20, 2)), jnp.zeros((7, 7, 2, 3)), method=method)
+    assert out.shape == (0, 14, 14, 3)

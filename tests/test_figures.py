@@ -41,6 +41,7 @@ from experiments.paper_figures.rank_error import (
     draw_rank_errors,
     svd_errors,
 )
+from experiments.paper_figures.regularization import compute_regularization, draw_regularization
 from experiments.paper_figures.sensitivity import Point, compute_sensitivity, draw_sensitivity
 from experiments.paper_figures.truncation import (
     compute_truncation,
@@ -267,7 +268,7 @@ def blurred(photograph, kernels) -> jax.Array:
 
 def test_feature_maps_by_scipy(random_model, blurred, kernels):
     kernel = kernels["disk"][1]
-    maps, restored = feature_maps(blurred, kernel, random_model)
+    maps, restored = feature_maps(blurred, kernel, random_model, 0.0)
     assert {layer: value.shape for layer, value in maps.items()} == {
         3: (40, 40, 6),
         4: (40, 40, 16),
@@ -591,3 +592,38 @@ def test_a_model_too_small_for_the_kernels_is_refused(tmp_path, started):
     larger = ["--support", "33", "--supports", "33", "--kernels.max-size", "33"]
     with pytest.raises(SystemExit, match=r"has the support 31, too small for kernels\.max_size 33"):
         main(["--output", str(tmp_path), *TINY, *larger, "--model", str(path)])
+
+
+# --- regularisation --------------------------------------------------------------------------------
+
+
+def test_scores_of_regularised_inverses_by_numpy(photograph):
+    side, support = 40, 31
+    sharp = np.float32(photograph[:side, :side])
+    kernel = gx.disk_kernel(radius=2.3, size=7)
+    points = compute_regularization(
+        jax.random.key(0),
+        jnp.asarray(sharp)[None],
+        {"disk": kernel[None]},
+        noise_levels=(0.02,),
+        strengths=(0.01, 0.1),
+        regularization=0.003,
+        support=support,
+    )
+    assert [(p.kind, p.strength) for p in points] == [
+        *(("regularization", 0.01), ("regularization", 0.1)),
+        *(("smoothness", 0.01), ("smoothness", 0.1)),
+    ]
+    (key,) = jax.random.split(jax.random.key(0), 1)
+    y = np.float64(gx.degrade(key, jnp.asarray(sharp), kernel, noise=0.02))
+    truth = np.clip(1.2 * np.float64(sharp), 0, 1)
+    for point in points:
+        pair = (point.strength, 0.0) if point.kind == "regularization" else (0.003, point.strength)
+        options = dict(zip(("regularization", "smoothness"), pair, strict=True))
+        inverse = np.float64(gx.pseudo_inverse(kernel, support=support, **options))
+        inverse /= inverse.sum()
+        restored = np.clip(scipy.ndimage.convolve(y, inverse, mode="wrap"), 0, 1)
+        expected = -10 * np.log10(np.mean((restored - truth) ** 2))
+        assert point.psnr == pytest.approx(expected, abs=1e-3)
+    figure = draw_regularization(points)
+    assert [len(axis.lines) for axis in figure.axes] == [4]

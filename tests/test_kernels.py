@@ -528,3 +528,29 @@ def test_a_smoothness_must_be_a_scalar():
 def test_shapes_are_checked_while_tracing_too():
     with pytest.raises(ValueError, match=r"\(40, 40\).*support 31"):
         jax.jit(partial(gx.pseudo_inverse, support=31))(jnp.zeros((40, 40)))
+
+
+@pytest.mark.parametrize(("radius", "limit"), [(1e-30, 1e-3), (1e30, 1e3)])
+def test_extreme_radii_have_the_limit(radius, limit):
+    found = gx.disk_kernel(radius=radius, size=7)
+    np.testing.assert_allclose(found, gx.disk_kernel(radius=limit, size=7), atol=1e-6)
+
+
+def test_all_is_float32_where_float64_is_enabled():
+    before = jax.config.read("jax_enable_x64")
+    jax.config.update("jax_enable_x64", True)
+    try:
+        key = jax.random.key(0)
+        families = gx.KernelFamilies(min_size=5, max_size=9)
+        motion, drawn = gx.motion_kernel(key, size=9), gx.sample_kernel(key, families)
+        smoothness = gx.smoothness_for(0.01, noise_weight=np.float64(60.0))
+        inverse = gx.pseudo_inverse(drawn, support=31, smoothness=smoothness)
+        basis, _ = gx.fit_glra(jnp.stack([inverse, inverse.T]), rank=2)
+        model = gx.initial_model(key, basis, features=16)
+        y = jnp.full((33, 33), 0.5, jnp.float32)
+        restored = gx.deconvolve(y, motion, model)
+        arrays = (motion, drawn, smoothness, inverse, basis, model, restored)
+        assert {leaf.dtype for leaf in jax.tree.leaves(arrays)} == {jnp.dtype(jnp.float32)}
+    finally:
+        jax.config.update("jax_enable_x64", before)
+    np.testing.assert_array_equal(motion, gx.motion_kernel(key, size=9))  # the same kernel

@@ -253,3 +253,10 @@ def test_a_configuration_that_the_arrays_do_not_fit(path):
     rewrite(path, grow)
     with pytest.raises(ValueError, match=r"params\.refine_1\.bias.*\(16,\).*\(32,\)"):
         gx.load_model(path)
+
+
+def test_places_that_cannot_be_written_to_are_named(small_model, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nope; make it before model.st"):
+        gx.save_model(small_model, tmp_path / "nope" / "model.st")
+    with pytest.raises(IsADirectoryError, match="is a folder; choose the name of a file"):
+        gx.save_model(small_model, tmp_path, overwrite=True)

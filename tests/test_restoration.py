@@ -438,3 +438,18 @@ def test_what_can_be_checked_while_tracing_is(small_model):
         jax.jit(gx.deconvolve)(IMAGE, jnp.ones((40, 40)), small_model)
     with pytest.raises(TypeError, match="int32"):
         jax.jit(gx.deconvolve)(jnp.ones((33, 33), jnp.int32), KERNEL, small_model)
+
+
+@pytest.mark.parametrize("restore", [gx.deconvolve, gx.deconvolve_linear])
+def test_an_image_of_another_range_is_refused(model, motion, restore):
+    y = jnp.linspace(0.0, 255.0, 40 * 40, dtype=jnp.float32).reshape(40, 40)
+    with pytest.raises(ValueError, match=r"y reaches from 0 to 255; .*divide 8-bit values by 255"):
+        restore(y, motion, model)
+    restore(y / 255 * 1.2 - 0.1, motion, model)  # noise may leave the range
+
+
+def test_lists_are_refused_by_name(model, motion):
+    with pytest.raises(TypeError, match="y must be an array, got list"):
+        gx.deconvolve([[0.5] * 40] * 40, motion, model)
+    with pytest.raises(TypeError, match="kernel must be an array, got list"):
+        gx.deconvolve(jnp.full((40, 40), 0.5), [[1.0]], model)

@@ -179,3 +179,11 @@ def test_prepared_filters_serve_one_size_of_images_only() -> None:
 
 def test_the_direct_way_has_nothing_to_prepare() -> None:
     assert prepare_filters(jnp.ones((5, 4, 3, 6)), (1, 20, 20), method="direct") is None
+
+
+def test_wrong_arguments_are_named(small_model):
+    kernel = gx.gaussian_kernel(sigma=1.0, size=5)
+    with pytest.raises(TypeError, match=r"model must be a glra_jax Model .* got str"):
+        gx.prepare("glra", kernel)
+    with pytest.raises(ValueError, match="tile must be a height and a width, got 64"):
+        gx.prepare(small_model, kernel, tile=64)
