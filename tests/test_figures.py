@@ -310,7 +310,7 @@ def test_feature_maps_by_scipy(random_model, blurred, kernels):
 
 def test_maps_of_the_glra_start_sum_to_eq_8(started, blurred, kernels):
     model = started("glra")
-    maps, _ = feature_maps(blurred, kernels["disk"][1], model)
+    maps, _ = feature_maps(blurred, kernels["disk"][1], model, 0.0)
     linear = gx.deconvolve_linear(blurred, kernels["disk"][1], model, boundary="wrap")
     np.testing.assert_allclose(maps[3].sum(axis=-1), linear, atol=1e-4)
 
@@ -328,7 +328,7 @@ def test_map_comparison(comparison, random_model, blurred, kernels):
     assert comparison.blurred_psnr == pytest.approx(numpy_psnr(blurred, comparison.sharp), abs=1e-3)
     assert list(comparison.networks) == ["random", "glra"]
     network = comparison.networks["random"]
-    maps, restored = feature_maps(blurred, kernels["disk"][1], random_model)
+    maps, restored = feature_maps(blurred, kernels["disk"][1], random_model, 0.0)
     np.testing.assert_allclose(network.layers[4], maps[4], atol=1e-5)
     assert network.psnr == pytest.approx(numpy_psnr(restored, comparison.sharp), abs=1e-3)
 
@@ -546,7 +546,7 @@ def test_the_program_shows_models_from_files(tmp_path, started, random_model):
         assert arrays["network_1.layer_4.deviations"].shape == (16,)
         expected = started("glra")
         kernel = gx.gaussian_kernel(sigma=0.9, size=9)
-        maps, restored = feature_maps(jnp.asarray(arrays["blurred"]), kernel, expected)
+        maps, restored = feature_maps(jnp.asarray(arrays["blurred"]), kernel, expected, 0.0)
         np.testing.assert_allclose(arrays["network_1.restored"], restored, atol=1e-5)
         deviations = maps[3].std(axis=(0, 1))
         np.testing.assert_allclose(arrays["network_1.layer_3.deviations"], deviations, rtol=1e-4)
@@ -594,7 +594,7 @@ def test_a_model_too_small_for_the_kernels_is_refused(tmp_path, started):
         main(["--output", str(tmp_path), *TINY, *larger, "--model", str(path)])
 
 
-# --- regularisation --------------------------------------------------------------------------------
+# --- regularisation ------------------------------------------------------------------------------
 
 
 def test_scores_of_regularised_inverses_by_numpy(photograph):
