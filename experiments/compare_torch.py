@@ -37,6 +37,10 @@ Result = TypeVar("Result")
 
 # What differences of outputs and (relative) of gradients must stay under.
 BOUNDS = {"float32": (1e-5, 1e-4), "float64": (1e-12, 1e-10)}
+OUTPUT, GRADIENT = "output", "gradient, relative by layer"
+
+# By quantity, what JAX and what PyTorch make of the first batch, by name.
+Start = dict[str, tuple[Weights, Weights]]
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class CompareOptions:
 
 def compare(
     model: Model, batches: list[Batch], config: TrainConfig, *, precision: str, method: str
-) -> tuple[list[Row], dict[str, list[Difference]]]:
+) -> tuple[list[Row], dict[str, list[Difference]], Start]:
     """Compares the two sides in one precision.
 
     Args:
@@ -110,15 +114,20 @@ def compare(
       method: of the correlations, in float32.
 
     Returns:
-      Rows of the table, and the differences of the weights after each step, by optimiser.
+      Rows of the table, the differences of the weights after each step, by optimiser, and what the
+      two sides make of the first batch.
     """
     ours = JaxSide(model, config, precision=precision, method=method)
     theirs = TorchSide(model, config, precision=precision)
     # The library computes cores in float32 always.
     rows = [compare_cores(model, config, theirs)] if precision == "float32" else []
     rows += compare_start(ours, theirs, batches[0])
+    start = {
+        OUTPUT: ({OUTPUT: ours.restore(batches[0])}, {OUTPUT: theirs.restore(batches[0])}),
+        GRADIENT: (ours.gradient(batches[0]), theirs.gradient(batches[0])),
+    }
     more, curves = compare_training(ours, theirs, batches)
-    return rows + more, curves
+    return rows + more, curves, start
 
 
 def compare_cores(model: Model, config: TrainConfig, theirs: TorchSide) -> Row:
@@ -138,11 +147,40 @@ def compare_start(ours: JaxSide, theirs: TorchSide, batch: Batch) -> list[Row]:
     output_bound, gradient_bound = BOUNDS[precision]
     output, *seconds = timed(partial(ours.restore, batch), partial(theirs.restore, batch))
     worst = float(np.abs(output[0] - output[1]).max())
-    rows = [Row(precision, "output", worst, None, output_bound, *seconds)]
+    rows = [Row(precision, OUTPUT, worst, None, output_bound, *seconds)]
     gradient, *seconds = timed(partial(ours.gradient, batch), partial(theirs.gradient, batch))
     worst = max(relative_difference(gradient[0][name], gradient[1][name]) for name in gradient[1])
-    quantity = "gradient, relative by layer"
-    return [*rows, Row(precision, quantity, worst, None, gradient_bound, *seconds)]
+    return [*rows, Row(precision, GRADIENT, worst, None, gradient_bound, *seconds)]
+
+
+def distances_from_float64(start: Start, exact: Start) -> list[Row]:
+    """How far each side is, in float32, from JAX in float64: rounding alone, whose and how much."""
+    rows = []
+    for quantity, sides in start.items():
+        truth = exact[quantity][0]
+        for library, found in zip(("JAX", "PyTorch"), sides, strict=True):
+            gaps = [
+                relative_difference(found[name], truth[name])
+                if quantity == GRADIENT
+                else float(np.abs(found[name] - truth[name]).max())
+                for name in truth
+            ]
+            rows.append(Row("float32", f"{quantity}: {library} from float64", max(gaps)))
+    return rows
+
+
+def is_rounding(row: Row, rows: list[Row]) -> bool:
+    """Whether a difference in float32 is PyTorch's rounding as much as JAX's.
+
+    Weights that were trained long amplify rounding until no two programs agree to the bound.
+    """
+    found = {r.quantity: r.difference for r in rows if r.precision == "float32"}
+    ours, theirs = (
+        found.get(f"{row.quantity}: {side} from float64") for side in ("JAX", "PyTorch")
+    )
+    if row.precision != "float32" or row.bound is None or ours is None or theirs is None:
+        return False
+    return ours <= max(row.bound, theirs)
 
 
 def compare_training(
@@ -268,7 +306,7 @@ def run(options: CompareOptions) -> list[Row]:
     if options.output.exists():
         raise FileExistsError(f"{options.output} exists; choose another folder with --output")
     rows: list[Row] = []
-    curves = {}
+    curves, starts = {}, {}
     with jax.default_device(jax.devices("cpu")[0]):
         model, config = starting_model(options)
         batches = photograph_batches(config, model.basis)
@@ -276,10 +314,11 @@ def run(options: CompareOptions) -> list[Row]:
         for precision in BOUNDS:
             print(f"comparing in {precision}")
             with precision_enabled(precision):
-                more, curves[precision] = compare(
+                more, curves[precision], starts[precision] = compare(
                     model, batches, config, precision=precision, method=options.method
                 )
             rows += more
+    rows += distances_from_float64(starts["float32"], starts["float64"])
     print(
         f"\n{write_report(options.output, rows, curves)}\n\nin {options.output}: "
         "comparison.md, comparison.csv, steps.csv, difference.png"
@@ -295,6 +334,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (OSError, ValueError, ImportError) as error:
         raise SystemExit(f"error: {error}") from error
     above = [row for row in rows if row.bound is not None and not row.difference < row.bound]
+    for row in [row for row in above if is_rounding(row, rows)]:
+        print(f"{row.quantity}: above the bound, but JAX is no further from float64")
+        above.remove(row)
     if above:
         raise SystemExit(
             "error: above the bound: " + ", ".join(f"{r.precision} {r.quantity}" for r in above)

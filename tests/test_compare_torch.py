@@ -105,6 +105,9 @@ def test_differences_are_within_their_bounds(report):
     }
     for key, row in bounded.items():
         assert 0 < row.difference < row.bound, key
+    for quantity, bound in (("output", 1e-5), ("gradient, relative by layer", 1e-4)):
+        for side in ("JAX", "PyTorch"):
+            assert 0 < rows["float32", f"{quantity}: {side} from float64"].difference < bound
         assert row.jax_seconds > 0, key
         assert row.torch_seconds > 0, key
 
@@ -148,11 +151,11 @@ def test_report(report):
     ]
     with (folder / "comparison.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == len(rows) == 11
+    assert len(lines) == len(rows) == 15
     for line in lines:
         assert float(line["difference"]) == rows[line["precision"], line["quantity"]].difference
     table = (folder / "comparison.md").read_text().splitlines()
-    assert len(table) == 13
+    assert len(table) == 17
     output = rows["float32", "output"]
     assert table[3].startswith(f"| float32 | output | {output.difference:.2e} | 1e-05 |  | ")
     with (folder / "steps.csv").open(newline="") as file:
@@ -210,6 +213,12 @@ def test_ends_with_an_error_above_a_bound(monkeypatch, difference):
     monkeypatch.setattr(compare_torch, "run", lambda options: rows)
     with pytest.raises(SystemExit, match=r"^error: above the bound: float32 output$"):
         compare_torch.main([])
+    for ours, theirs, excused in ((6e-6, 1e-6, True), (2e-5, 3e-5, True), (3e-5, 2e-5, False)):
+        distances = [
+            Row("float32", "output: JAX from float64", ours),
+            Row("float32", "output: PyTorch from float64", theirs),
+        ]
+        assert compare_torch.is_rounding(rows[0], [*rows, *distances]) == excused
     rows[0] = Row("float32", "output", 9e-6, bound=1e-5)
     compare_torch.main([])
 
