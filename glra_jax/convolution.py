@@ -98,6 +98,7 @@ def correlate(
     window = filters.shape[:2]
     if window[0] > height or window[1] > width:
         raise ValueError(f"window {window} is larger than the padded image ({height}, {width})")
+    x, filters = jnp.asarray(x), jnp.asarray(filters)
     dtype = jnp.promote_types(x.dtype, filters.dtype)
     x, filters = x.astype(dtype), filters.astype(dtype)
     if 0 in (*x.shape, *filters.shape):

@@ -11,7 +11,8 @@ from experiments.benchmarks.timing import Comparison, format_table
 def test_the_example_has_the_faithful_size_and_holds_its_kernel():
     model = example_model()
     assert (model.config.support, model.config.rank, model.config.features) == (151, 50, 128)
-    restorer = gx.prepare(model, gx.gaussian_kernel(sigma=2.5, size=23), tile=(16, 16))
+    kernel = gx.gaussian_kernel(sigma=2.5, size=23)
+    restorer = gx.prepare(model, kernel, tile=(16, 16), noise=0.01)
     assert restorer.core.shape == (50, 50)
 
 

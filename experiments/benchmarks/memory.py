@@ -36,7 +36,7 @@ def _restore(megapixels: float) -> float:
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = round(height * 4 / 3)
     kernel = gx.gaussian_kernel(sigma=2.5, size=23)
-    restorer = gx.prepare(example_model(), kernel, tile=gx.even_tile(height, width))
+    restorer = gx.prepare(example_model(), kernel, tile=gx.even_tile(height, width), noise=0.01)
     y = np.random.default_rng(0).random((height, width, 3), np.float32)
     restorer(y[:8, :8])  # compiles
     started = time.perf_counter()

@@ -143,7 +143,7 @@ def compare_photograph(*, rounds: int) -> Comparison:
     image = jax.random.uniform(jax.random.key(3), PHOTOGRAPH)
     y = np.asarray(image)
     kernel = gx.gaussian_kernel(sigma=2.5, size=23)
-    restorer = gx.prepare(model, kernel, tile=gx.even_tile(*PHOTOGRAPH[:2]))
+    restorer = gx.prepare(model, kernel, tile=gx.even_tile(*PHOTOGRAPH[:2]), noise=0.01)
     ways: dict[str, Callable[[], object]] = {
         "glra_jax, prepared, tile by tile": lambda: restorer(y),
         "glra_jax, deconvolve": lambda: jax.block_until_ready(gx.deconvolve(image, kernel, model)),
