@@ -289,6 +289,11 @@ def _draw_fig7(inputs: Inputs, track: Progress) -> Drawn:
     return Drawn(draw_maps(data), ".npz", npz_bytes(tabulate_maps(data)))
 
 
+def _curves(canvas: Any, points: Sequence[Any]) -> Drawn:
+    """A figure of curves, with a row for each of its points."""
+    return Drawn(canvas, ".csv", csv_bytes([asdict(point) for point in points]))
+
+
 def _draw_fig8(inputs: Inputs, track: Progress) -> Drawn:
     options = inputs.options
     points = compute_sensitivity(
@@ -304,8 +309,7 @@ def _draw_fig8(inputs: Inputs, track: Progress) -> Drawn:
         noise=options.noise,
         track=track,
     )
-    rows = [asdict(point) for point in points]
-    return Drawn(draw_sensitivity(points), ".csv", csv_bytes(rows))
+    return _curves(draw_sensitivity(points), points)
 
 
 def _draw_rank_error(inputs: Inputs, track: Progress) -> Drawn:
@@ -315,8 +319,7 @@ def _draw_rank_error(inputs: Inputs, track: Progress) -> Drawn:
         ranks=inputs.options.error_ranks,
         track=track,
     )
-    rows = [asdict(point) for point in points]
-    return Drawn(draw_rank_errors(points), ".csv", csv_bytes(rows))
+    return _curves(draw_rank_errors(points), points)
 
 
 def _draw_regularization(inputs: Inputs, track: Progress) -> Drawn:
@@ -331,8 +334,7 @@ def _draw_regularization(inputs: Inputs, track: Progress) -> Drawn:
         support=options.support,
         track=track,
     )
-    rows = [asdict(point) for point in points]
-    return Drawn(draw_regularization(points), ".csv", csv_bytes(rows))
+    return _curves(draw_regularization(points), points)
 
 
 _FIGURES: dict[str, Callable[[Inputs, Progress], Drawn]] = {

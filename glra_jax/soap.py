@@ -2,9 +2,9 @@
 
 After Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam" (2024).
 
-Natural images are mostly brightness: behind a window of them, the gradient along the window's mean
-is a thousand times as large as along its details, which Adam, one pixel at a time, cannot tell
-apart. In the eigenbasis of the gradients' second moments it can.
+The gradient of a filter that slides over photographs is far larger along the mean of its window
+than along details. Adam scales the pixels of the window one by one and cannot tell the two apart;
+in the eigenbasis of the gradients' second moments it can.
 """
 
 from functools import partial

@@ -26,7 +26,8 @@ class StrengthPoint:
       family: of the kernels.
       noise: standard deviation, protocol `"paper"`.
       kind: `"regularization"` or `"smoothness"`, see `glra_jax.kernels.pseudo_inverse`.
-      strength: its value; the other is the given constant.
+      strength: its value; beside a regularisation the smoothness is 0, beside a smoothness the
+        regularisation is the given constant.
       psnr: mean, dB.
     """
 
