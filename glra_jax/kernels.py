@@ -241,10 +241,7 @@ def pseudo_inverse(
     validation.check_size(support, "support")
     validation.check_kernel(kernel, support=support)
     validation.check_positive(regularization, "regularization")
-    if jnp.ndim(smoothness) != 0:
-        raise ValueError(
-            f"smoothness must be a scalar, got shape {jnp.shape(smoothness)}; use jax.vmap"
-        )
+    validation.check_scalar(smoothness, "smoothness")
     validation.check_non_negative(smoothness, "smoothness")
     grid = embed_kernel(jnp.asarray(kernel, jnp.float32), support)
     spectrum = jnp.fft.rfft2(jnp.roll(grid, (-(support // 2),) * 2, axis=(0, 1)))

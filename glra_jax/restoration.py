@@ -130,8 +130,7 @@ def check_noise(noise: jax.typing.ArrayLike | None) -> None:
     """Raises unless `noise` is None, or a scalar of at least 0."""
     if noise is None:
         return
-    if jnp.ndim(noise) != 0:
-        raise ValueError(f"noise must be a scalar, got shape {jnp.shape(noise)}; use jax.vmap")
+    validation.check_scalar(noise, "noise")
     validation.check_non_negative(noise, "noise")
 
 

@@ -30,10 +30,15 @@ def check_size(size: int, name: str = "size", *, minimum: int = 1) -> None:
         raise ValueError(f"{name} must be at least {minimum}, got {size}")
 
 
-def check_positive(value: Any, name: str) -> None:
-    """Raises unless `value` is a finite scalar above zero (looked at only where known)."""
+def check_scalar(value: Any, name: str) -> None:
+    """Raises unless `value` is a scalar."""
     if np.ndim(value) != 0:
         raise ValueError(f"{name} must be a scalar, got shape {np.shape(value)}; use jax.vmap")
+
+
+def check_positive(value: Any, name: str) -> None:
+    """Raises unless `value` is a finite scalar above zero (looked at only where known)."""
+    check_scalar(value, name)
     if is_known(value) and not (np.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be finite and above 0, got {value}")
 
