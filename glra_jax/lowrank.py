@@ -10,7 +10,7 @@ eq. 5 to 7.
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,15 +37,49 @@ class Basis(NamedTuple):
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
-# Axis of a stack of kernels that comes first: rows to find `L`, columns to find `R`. With it in
-# front, the products of all kernels with a basis are one large matrix product, which CPUs do
-# several times faster than many small ones.
-_ROWS, _COLUMNS = (1, 0, 2), (2, 0, 1)
+# Axes of a stack `(n, d, d)` of kernels to find `L`, and of their transposes to find `R`.
+_ROWS, _COLUMNS = (0, 1, 2), (0, 2, 1)
+
+_START_FROM = 128  # about as many kernels, spread over all, give the first guess
+_STRONG = 16  # eigenvectors that are taken away before the weak ones are sought
+_WEAK = 1e-4  # of the largest eigenvalue: below it they are so sought
+_WORTHWHILE = 5e-5  # of the error: what half a sweep must gain
+
+
+class _Gram(NamedTuple):
+    """The Gram matrix of one side, `S diag(s) Sᵀ + rest`: rounding in `S` does not reach `rest`.
+
+    Attributes:
+      strong: `(d, k)`, eigenvectors in the columns, 0 where an eigenvalue is not strong.
+      values: `(k,)`, their eigenvalues.
+      rest: `(d, d)`.
+    """
+
+    strong: jax.Array
+    values: jax.Array
+    rest: jax.Array
 
 
 def _times(stack: jax.Array, basis: jax.Array) -> jax.Array:
-    """`K_p R` of all p side by side, `(d, n m)`, from `(d, n, d)`; `K_pᵀ L` with columns first."""
-    return _matmul(stack.reshape(-1, stack.shape[2]), basis).reshape(len(stack), -1)
+    """`K_p R` of all p side by side, `(d, n m)`.
+
+    As one large matrix product, which CPUs do several times faster than many small ones.
+    """
+    count, support, _ = stack.shape
+    products = _matmul(stack.reshape(-1, support), basis).reshape(count, support, -1)
+    return jnp.swapaxes(products, 0, 1).reshape(support, -1)
+
+
+def _without(basis: jax.Array, x: jax.Array) -> jax.Array:
+    """`x - B Bᵀ x`."""
+    return x - _matmul(basis, _matmul(basis.T, x))
+
+
+def _start_gram(stack: jax.Array) -> jax.Array:
+    """Sum of `K_p K_pᵀ` over some p."""
+    some = stack[:: max(1, len(stack) // _START_FROM)]
+    side = jnp.swapaxes(some, 0, 1).reshape(some.shape[1], -1)
+    return _matmul(side, side.T)
 
 
 def _gram(stack: jax.Array, basis: jax.Array) -> jax.Array:
@@ -54,69 +88,91 @@ def _gram(stack: jax.Array, basis: jax.Array) -> jax.Array:
     return _matmul(side, side.T)
 
 
-def _whole_gram(stack: jax.Array) -> jax.Array:
-    """Sum over p of `K_p K_pᵀ`."""
-    side = stack.reshape(len(stack), -1)
-    return _matmul(side, side.T)
+def _gram_of_rest(stack: jax.Array, basis: jax.Array, strong: jax.Array) -> jax.Array:
+    """The same after the strong directions are taken away."""
+    rest = _without(strong, _times(stack, basis))
+    return _matmul(rest, rest.T)
 
 
-def _gram_of_rest(stack: jax.Array, basis: jax.Array, projector: jax.Array) -> jax.Array:
-    """The same after what a projector keeps is taken away."""
-    side = _times(stack, basis)
-    side = side - _matmul(projector, side)
-    return _matmul(side, side.T)
+def _squared_outside(stack: jax.Array, basis: jax.Array) -> jax.Array:
+    """Sum over p of `‖K_p - K_p R Rᵀ‖²`."""
+    rows = stack.reshape(-1, stack.shape[2])
+    return jnp.sum((rows - _matmul(_matmul(rows, basis), basis.T)) ** 2)
 
 
-def _squared_residual(stack: jax.Array, basis: Basis) -> jax.Array:
-    """`‖K - L M Rᵀ‖² = ‖K - K R Rᵀ‖² + ‖K R - L Lᵀ K R‖²`, summed over p; rows first."""
-    side = _times(stack, basis.right)
-    approximations = _matmul(side.reshape(-1, basis.right.shape[1]), basis.right.T)
-    outside_left = side - _matmul(basis.left, _matmul(basis.left.T, side))
-    return jnp.sum((stack - approximations.reshape(stack.shape)) ** 2) + jnp.sum(outside_left**2)
+class _Sums(NamedTuple):
+    """How sums over kernels are made, which may lie in one array or come in chunks.
+
+    Attributes:
+      total: `(term, axes, *arguments)` -> sum of the term over all kernels.
+      choose: `jax.lax.cond`, or the same for a condition that is known.
+    """
+
+    total: Callable[..., jax.Array]
+    choose: Callable[..., Any]
 
 
-_Total = Callable[..., jax.Array]  # (term, axes, *arguments) -> sum of the term over all kernels
-
-
-def _leading(total: _Total, axes: tuple[int, int, int], basis: jax.Array, rank: int) -> jax.Array:
-    """The `rank` leading eigenvectors of the Gram matrix of one side, largest first.
+def _leading(
+    sums: _Sums, axes: tuple[int, int, int], basis: jax.Array
+) -> tuple[jax.Array, _Gram]:
+    """The leading eigenvectors of the Gram matrix of one side, largest first, and the matrix.
 
     In float32 those with eigenvalues below about 1e-7 of the largest are lost in rounding, and half
-    of the basis of a smooth family of kernels is there. So the strong ones are taken away first,
+    of the basis of a smooth family of kernels is there. Then the strong ones are taken away first,
     and the weak ones are the eigenvectors of the Gram matrix of the rest.
     """
-    values, vectors = jnp.linalg.eigh(total(_gram, axes, basis))
-    is_strong = values > 1e-4 * values[-1]
-    strong = jnp.where(is_strong, vectors, 0.0)
-    projector = _matmul(strong, strong.T)
-    rest = total(_gram_of_rest, axes, basis, projector)
-    # Behind all others come, with negative eigenvalues, the strong ones again.
-    complement = jnp.eye(len(rest), dtype=rest.dtype) - projector
-    rest = _matmul(_matmul(complement, rest), complement) - jnp.trace(rest) * projector
-    _, weak = jnp.linalg.eigh(rest, symmetrize_input=True)
-    place, count = jnp.arange(rank), jnp.sum(is_strong)
-    weak = weak[:, ::-1][:, jnp.maximum(place - count, 0)]
-    return jnp.where(place < count, vectors[:, ::-1][:, :rank], weak)
+    rank = basis.shape[1]
+    gram = sums.total(_gram, axes, basis)
+    values, vectors = jnp.linalg.eigh(gram)
+    values, vectors = values[::-1], vectors[:, ::-1]
+
+    def at_once() -> tuple[jax.Array, _Gram]:
+        none = jnp.zeros_like(vectors[:, :_STRONG])
+        return vectors[:, :rank], _Gram(none, values[:_STRONG], gram)
+
+    def strong_first() -> tuple[jax.Array, _Gram]:
+        is_strong = (values > 1e-4 * values[0])[:_STRONG]
+        strong = jnp.where(is_strong, vectors[:, :_STRONG], 0.0)
+        rest = sums.total(_gram_of_rest, axes, basis, strong)
+        rest = _without(strong, _without(strong, rest).T)
+        # Behind all others come, with negative eigenvalues, the strong ones again.
+        behind = jnp.trace(rest) * _matmul(strong, strong.T)
+        _, weak = jnp.linalg.eigh(rest - behind, symmetrize_input=True)
+        place, count = jnp.arange(rank), jnp.sum(is_strong)
+        weak = weak[:, ::-1][:, jnp.maximum(place - count, 0)]
+        leading = jnp.where(place < count, vectors[:, :rank], weak)
+        return leading, _Gram(strong, values[:_STRONG], rest)
+
+    return sums.choose(values[rank - 1] < _WEAK * values[0], strong_first, at_once)
 
 
-def _start(total: _Total, rank: int) -> jax.Array:
-    """The leading left singular vectors of all kernels side by side; the sweeps make them exact."""
-    _, vectors = jnp.linalg.eigh(total(_whole_gram, _ROWS), symmetrize_input=True)
-    return vectors[:, ::-1][:, :rank]
+def _energy_outside(gram: _Gram, basis: jax.Array) -> jax.Array:
+    """Trace of what a basis leaves of a Gram matrix."""
+    strong = jnp.sum(gram.values * jnp.sum(_without(basis, gram.strong) ** 2, axis=0))
+    return strong + jnp.trace(_without(basis, _without(basis, gram.rest).T))
 
 
-def _sweep(total: _Total, left: jax.Array) -> tuple[Basis, jax.Array]:
-    """One sweep of eq. 5, and its squared error."""
-    rank = left.shape[1]
-    right = _leading(total, _COLUMNS, left, rank)
-    left = _leading(total, _ROWS, right, rank)
-    basis = Basis(left, right)
-    return basis, total(_squared_residual, _ROWS, basis)
+def _start(sums: _Sums, rank: int) -> Basis:
+    """A left basis from which one sweep or two will do, and none on the right."""
+    _, vectors = jnp.linalg.eigh(sums.total(_start_gram, _ROWS), symmetrize_input=True)
+    left = vectors[:, ::-1][:, :rank]
+    return Basis(left, jnp.zeros_like(left))
 
 
-def _is_done(error: jax.Array, earlier: jax.Array) -> jax.Array:
-    """Further sweeps would gain next to nothing."""
-    return error > (1.0 - 1e-4) * earlier
+def _new_right(sums: _Sums, basis: Basis) -> tuple[jax.Array, jax.Array]:
+    """The first half of a sweep of eq. 5: the right basis, and by how much the error falls."""
+    right, gram = _leading(sums, _COLUMNS, basis.left)
+    return right, _energy_outside(gram, basis.right) - _energy_outside(gram, right)
+
+
+def _new_left(sums: _Sums, right: jax.Array) -> tuple[Basis, jax.Array]:
+    """The second half: the left basis for a right one, and the squared error.
+
+    `‖K - L M Rᵀ‖² = ‖K - K R Rᵀ‖² + ‖K R - L Lᵀ K R‖²`.
+    """
+    left, gram = _leading(sums, _ROWS, right)
+    error = sums.total(_squared_outside, _ROWS, right) + _energy_outside(gram, left)
+    return Basis(left, right), error
 
 
 @partial(jax.jit, static_argnames=("rank", "num_iters"))
@@ -128,23 +184,28 @@ def _fit_array(kernels: jax.Array, rank: int, num_iters: int) -> tuple[Basis, ja
     ) -> jax.Array:
         return term(stacks[axes], *args)
 
+    sums = _Sums(total, jax.lax.cond)
+
+    def sweep(kept: Basis, kept_error: jax.Array) -> tuple[Basis, jax.Array, jax.Array]:
+        right, gain = _new_right(sums, kept)
+        done = gain < _WORTHWHILE * kept_error
+        basis, error = jax.lax.cond(
+            done, lambda: (kept, kept_error), lambda: _new_left(sums, right)
+        )
+        better = error < kept_error
+        choose = partial(jnp.where, better)
+        return jax.tree.map(choose, basis, kept), choose(error, kept_error), ~better
+
     def step(
         state: tuple[Basis, jax.Array, jax.Array], _: None
     ) -> tuple[tuple[Basis, jax.Array, jax.Array], jax.Array]:
-        kept, kept_error, done = state
-        basis, error = jax.lax.cond(
-            done, lambda: (kept, kept_error), lambda: _sweep(total, kept.left)
-        )
-        better = error <= kept_error
-        kept = jax.tree.map(partial(jnp.where, better), basis, kept)
-        done = done | _is_done(error, kept_error)
-        kept_error = jnp.where(better, error, kept_error)
-        return (kept, kept_error, done), kept_error
+        basis, error, done = state
+        state = jax.lax.cond(done, lambda: state, lambda: sweep(basis, error))
+        return state, state[1]
 
-    left = _start(total, rank)
-    start = Basis(left, jnp.zeros_like(left)), jnp.asarray(jnp.inf, kernels.dtype), jnp.array(False)
-    (basis, _, _), errors = jax.lax.scan(step, start, length=num_iters)
-    return basis, errors
+    first = _new_left(sums, _new_right(sums, _start(sums, rank))[0])
+    (basis, _, _), errors = jax.lax.scan(step, (*first, jnp.array(False)), length=num_iters - 1)
+    return basis, jnp.concatenate([first[1][None], errors])
 
 
 def _fit_chunks(
@@ -172,17 +233,19 @@ def _fit_chunks(
             )
         return jnp.sum(jnp.stack(parts), axis=0)
 
-    kept, kept_error = _sweep(total, _start(total, rank))
+    sums = _Sums(total, lambda condition, so, otherwise: so() if condition else otherwise())
+    kept, kept_error = _new_left(sums, _new_right(sums, _start(sums, rank))[0])
     errors = [kept_error]
-    done = False
     while len(errors) < num_iters:
-        if not done:
-            basis, error = _sweep(total, kept.left)
-            done = bool(_is_done(error, kept_error))
-            if error <= kept_error:
-                kept, kept_error = basis, error
+        right, gain = _new_right(sums, kept)
+        if gain < _WORTHWHILE * kept_error:
+            break
+        basis, error = _new_left(sums, right)
+        if error >= kept_error:
+            break
+        kept, kept_error = basis, error
         errors.append(kept_error)
-    return kept, jnp.stack(errors)
+    return kept, jnp.stack(errors + [kept_error] * (num_iters - len(errors)))
 
 
 def _checked_stack(kernels: jax.typing.ArrayLike, rank: int) -> jax.Array:
