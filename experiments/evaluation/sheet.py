@@ -54,20 +54,21 @@ def busiest_part(image: np.ndarray, height: int, width: int) -> tuple[int, int]:
 
 
 def draw_sheet(examples: list[Example]) -> bytes:
-    """PNG file: a row for each photograph, a column for each method, the truth last."""
-    columns = [*examples[0].images, "sharp"]
+    """PNG file: a row for each photograph, a column for each method, the truth last.
+
+    The photographs may have different methods, as many for each.
+    """
     rows = [_panels(example) for example in examples]
     shapes = [row["sharp"][0].shape for row in rows]
     heights = [shape[0] / shape[1] for shape in shapes]
     width = 3.6  # inches; with the resolution below, no panel is smaller than its pixels
-    size = (width * len(columns), sum(width * height + 0.3 for height in heights))
+    size = (width * len(rows[0]), sum(width * height + 0.3 for height in heights))
     figure = new_figure(*size)
     axes = figure.subplots(
-        len(rows), len(columns), squeeze=False, gridspec_kw={"height_ratios": heights}
+        len(rows), len(rows[0]), squeeze=False, gridspec_kw={"height_ratios": heights}
     )
     for example, row, row_axes in zip(examples, rows, axes, strict=True):
-        for axis, column in zip(row_axes, columns, strict=True):
-            panel, box = row[column]
+        for axis, (column, (panel, box)) in zip(row_axes, row.items(), strict=True):
             axis.imshow(panel, cmap="gray", vmin=0.0, vmax=1.0)
             axis.add_patch(_rectangle(box))
             score = example.scores.get(column)

@@ -1,0 +1,150 @@
+"""Draws a model beside the best classical method: `python -m experiments.showcase`.
+
+Four photographs: Gaussian, disk and motion blur, and motion blur of lights that are blown out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+import glra_jax as gx
+from experiments.evaluation.sheet import Example, draw_sheet
+from experiments.held_out import example_kernel
+from experiments.rivals import RIVALS
+from glra_jax import validation
+from glra_jax.datasets import embedded_photographs
+from glra_jax.model import DEFAULT_MODEL, write_atomically
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A photograph and what is done to it.
+
+    Attributes:
+      photograph: name of one that comes with scikit-image.
+      family: of the blur kernel.
+      size: side of the blur kernel.
+      exposure: factor on the brightness; above 1, lights leave the sensor's range.
+      corner: top and left of the part that is taken.
+    """
+
+    photograph: str
+    family: str
+    size: int
+    exposure: float = 1.0
+    corner: tuple[int, int] = (0, 0)
+
+
+SCENES = (
+    Scene("astronaut", "gaussian", 23, corner=(0, 60)),
+    Scene("coffee", "disk", 25, corner=(60, 100)),
+    Scene("chelsea", "motion", 27, corner=(0, 40)),
+    Scene("rocket", "motion", 27, exposure=1.6, corner=(100, 120)),
+)
+_PART = (300, 400)  # rows and columns
+_EDGE = 16  # not shown and not scored: what lies beyond the frame is guessed
+
+
+@dataclass(frozen=True)
+class ShowcaseOptions:
+    """Restores four degraded photographs by a model and by classical methods, and draws the best.
+
+    Attributes:
+      output: PNG file.
+      model: name or file of the model.
+      rivals: classical methods; of each photograph the one of highest PSNR is shown.
+      noise: standard deviation of the noise, above 0; all methods are told.
+      overwrite: allow the file to be replaced.
+    """
+
+    output: Path = Path("runs/showcase.png")
+    model: str = DEFAULT_MODEL
+    rivals: tuple[str, ...] = ("wiener", "richardson_lucy", "hl", "tv_saturated", "epll", "vem")
+    noise: float = 0.01
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+
+    def __post_init__(self) -> None:
+        validation.check_positive(self.noise, "noise")
+        if not self.rivals:
+            raise ValueError("rivals is empty; name at least one of " + ", ".join(RIVALS))
+        for rival in self.rivals:
+            validation.check_choice(rival, "rivals", tuple(RIVALS))
+
+
+def degrade_scene(scene: Scene, key: jax.Array, noise: float) -> tuple[jax.Array, ...]:
+    """Makes the truth, the blurred image and the kernel; both images as a sensor clips them.
+
+    Light is blurred before the sensor clips it, so that a light that is too bright smears white.
+    """
+    photographs = embedded_photographs("train") | embedded_photographs("test")
+    (top, left), (height, width) = scene.corner, _PART
+    part = photographs[scene.photograph][top : top + height, left : left + width]
+    light = scene.exposure * jnp.asarray(part, jnp.float32) / 255.0
+    kernel = example_kernel(scene.family, scene.size)
+    blurred = gx.blur(light, kernel, boundary="valid")
+    blurred = blurred + noise * jax.random.normal(key, blurred.shape)
+    edge = scene.size // 2
+    return jnp.clip(light[edge:-edge, edge:-edge], 0.0, 1.0), jnp.clip(blurred, 0.0, 1.0), kernel
+
+
+def restore_scene(
+    scene: Scene, key: jax.Array, model: gx.Model, options: ShowcaseOptions
+) -> Example:
+    """One photograph blurred, by the best rival, and by the model, with its scores."""
+    sharp, blurred, kernel = degrade_scene(scene, key, options.noise)
+    restored = {"blurred": blurred}
+    restored |= {
+        name: RIVALS[name](blurred, kernel, noise=options.noise, family=scene.family)
+        for name in tqdm(options.rivals, desc=scene.photograph, unit="method")
+    }
+    restored[options.model] = gx.deconvolve(blurred, kernel, model, noise=options.noise)
+    inner = (slice(_EDGE, -_EDGE),) * 2
+    images = {name: jnp.clip(image[inner], 0.0, 1.0) for name, image in restored.items()}
+    scores = {name: float(gx.psnr(image, sharp[inner])) for name, image in images.items()}
+    best = max(options.rivals, key=scores.__getitem__)
+    shown = ("blurred", best, options.model)
+    lights = ", lights blown out" if scene.exposure > 1 else ""
+    return Example(
+        name=f"{scene.family} blur, {options.noise:.0%} noise{lights}",
+        kernel=np.asarray(kernel),
+        sharp=np.asarray(sharp[inner]),
+        images={name: np.asarray(images[name]) for name in shown},
+        scores=scores,
+    )
+
+
+def restore_all(options: ShowcaseOptions) -> Iterator[Example]:
+    """All photographs, one by one."""
+    model = gx.load_model(options.model)
+    for index, scene in enumerate(SCENES):
+        yield restore_scene(scene, jax.random.key(index), model, options)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the program."""
+    try:
+        options = tyro.cli(ShowcaseOptions, args=arguments, prog="python -m experiments.showcase")
+        if options.output.exists() and not options.overwrite:
+            raise FileExistsError(
+                f"{options.output} exists; choose another --output or allow --overwrite"
+            )
+        examples = []
+        for example in restore_all(options):
+            examples.append(example)
+            scores = ", ".join(f"{name} {score:.2f}" for name, score in example.scores.items())
+            print(f"{example.name}: PSNR in dB: {scores}", flush=True)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.output, draw_sheet(examples), overwrite=options.overwrite)
+        print(f"written: {options.output}")
+    except (OSError, ValueError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The picture of a model beside the best classical method."""
+
+import io
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import glra_jax as gx
+from experiments import showcase
+from experiments.showcase import Scene, ShowcaseOptions, degrade_scene, main, restore_scene
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(showcase, "_PART", (90, 100))
+    monkeypatch.setattr(showcase, "SCENES", (Scene("coffee", "disk", 9, corner=(60, 140)),))
+
+
+def test_lights_are_blurred_before_they_are_clipped():
+    scene = Scene("coffee", "gaussian", 9, exposure=3.0, corner=(60, 140))
+    sharp, blurred, kernel = (np.asarray(a) for a in degrade_scene(scene, jax.random.key(0), 1e-6))
+    assert sharp.shape == blurred.shape == (82, 92, 3)
+    assert sharp.max() == blurred.max() == 1.0
+    # Blurring what is clipped already gives less light than clipping what is blurred.
+    after = np.asarray(gx.blur(sharp, kernel, boundary="edge"))
+    assert (blurred - after)[8:-8, 8:-8].min() > -1e-3
+    assert (blurred - after)[8:-8, 8:-8].max() > 0.05
+
+
+def test_the_best_rival_is_shown_with_its_score(small_model, monkeypatch):
+    monkeypatch.setattr(showcase, "_EDGE", 10)
+    options = ShowcaseOptions(model="small", rivals=("wiener", "hl"))
+    example = restore_scene(showcase.SCENES[0], jax.random.key(1), small_model, options)
+    best = max(options.rivals, key=example.scores.__getitem__)
+    assert list(example.images) == ["blurred", best, "small"]
+    for name, image in example.images.items():
+        error = np.mean((image.astype(np.float64) - example.sharp) ** 2)
+        assert example.scores[name] == pytest.approx(-10 * np.log10(error), abs=1e-3)
+
+
+def test_the_program_writes_a_picture_once(tmp_path, capsys):
+    path = tmp_path / "new" / "show.png"
+    arguments = ["--output", str(path), "--rivals", "wiener"]
+    main(arguments)
+    with Image.open(io.BytesIO(path.read_bytes())) as picture:
+        assert picture.format == "PNG"
+    assert "disk blur, 1% noise: PSNR in dB: blurred" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="show.png exists"):
+        main(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "quoted"),
+    [
+        ({"rivals": ()}, "rivals is empty"),
+        ({"rivals": ("magic",)}, "magic"),
+        ({"noise": 0.0}, r"noise.*0\.0"),
+    ],
+)
+def test_bad_options(arguments, quoted):
+    with pytest.raises(ValueError, match=quoted):
+        ShowcaseOptions(**arguments)
