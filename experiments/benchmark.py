@@ -10,18 +10,12 @@ from typing import Any, Literal
 import jax
 import tyro
 
+from experiments.benchmarks.accelerator import compare_precisions
 from experiments.benchmarks.layers import compare_layers
 from experiments.benchmarks.lowrank import compare_glra
 from experiments.benchmarks.memory import measure
-from experiments.benchmarks.network import (
-    FORWARD_MULTIPLY_ADDS,
-    compare_photograph,
-    compare_steps,
-    example_model,
-    jax_step,
-    library_forward,
-)
-from experiments.benchmarks.timing import Comparison, compare, format_table
+from experiments.benchmarks.network import compare_photograph, compare_steps
+from experiments.benchmarks.timing import Comparison, format_table
 from experiments.pictures import save_ratios
 from glra_jax import validation
 
@@ -109,7 +103,7 @@ def run(options: BenchmarkOptions) -> tuple[list[Comparison], list[str]]:
         elif section == "pixels":
             tables.append(pixels_table(options.megapixels))
         else:
-            comparisons += accelerator(rounds)
+            comparisons.append(compare_precisions(rounds=rounds))
     return comparisons, tables
 
 
@@ -132,27 +126,6 @@ def pixels_table(megapixels: tuple[float, ...]) -> str:
             f"| {found['mib']:.0f} |"
         )
     return "\n".join(lines)
-
-
-def accelerator(rounds: int) -> list[Comparison]:
-    """Training steps of a batch of 16 on a GPU or TPU: ways of computing and precisions."""
-    batch = 16
-    model = example_model()
-    ways: dict[str, Any] = {}
-    for precision in ("float32", "tensorfloat32"):
-        for method in ("direct", "spectral"):
-            with jax.default_matmul_precision(precision):
-                run_step = jax_step(model, library_forward(model, method), batch)
-                run_step()  # traced and compiled under this precision
-            ways[f"{method}, {precision}"] = run_step
-    comparison = compare(f"training step, batch {batch}", ways, rounds=rounds)
-    work = 6 * FORWARD_MULTIPLY_ADDS * batch
-    for way in ways:
-        rate = 1.0 / comparison.median(way)
-        comparison.notes[f"{way}: steps/s, direct TFLOP/s"] = (
-            f"{rate:.1f}, {work * rate / 1e12:.1f}"
-        )
-    return [comparison]
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from glra_jax.overlap_save import (
     correlate_spectrum,
     transform_filters,
 )
+from glra_jax.precision import product_precision
 from glra_jax.tile_plan import estimate_seconds, make_plan
 
 METHODS = ("auto", "direct", "spectral")
@@ -105,13 +106,18 @@ def correlate(
         shape = x.shape[0], height - window[0] + 1, width - window[1] + 1, filters.shape[3]
         return jnp.zeros(shape, dtype)
     if window == (1, 1) and not any(map(sum, pads)):
-        return jnp.einsum("nhwc,co->nhwo", x, filters[0, 0])
+        return _einsum("nhwc,co->nhwo", x, filters[0, 0])
     backend = jax.default_backend()
     if method == "auto":
         method = choose_method((x.shape[0], height, width), filters.shape, backend)
     if method == "direct" and not (backend == "cpu" and _has_single_channel(filters.shape)):
         return jax.lax.conv_general_dilated(
-            x, filters, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x,
+            filters,
+            (1, 1),
+            pads,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=product_precision(),
         )
     # Sums of halves are not worth their rounding.
     wide = jnp.promote_types(dtype, jnp.float32)
@@ -167,6 +173,10 @@ def _correlate_prepared(x: jax.Array, filters: PreparedFilters) -> jax.Array:
     if filters.upright:
         return correlate_spectrum(x.swapaxes(1, 2), filters.spectrum).swapaxes(1, 2)
     return correlate_spectrum(x, filters.spectrum)
+
+
+def _einsum(subscripts: str, *operands: jax.Array) -> jax.Array:
+    return jnp.einsum(subscripts, *operands, precision=product_precision())
 
 
 def _explicit_padding(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -225,8 +235,8 @@ def _correlate_planes(x: jax.Array, filters: jax.Array) -> jax.Array:
     size = x.shape[1] - rows + 1, x.shape[2] - columns + 1
     if c == 1:
         shifts = _shifts(x[..., 0], (rows, columns), size)
-        return jnp.einsum("snij,so->nijo", shifts, filters.reshape(-1, o))
-    planes = jnp.einsum("nijc,sc->snij", x, filters.reshape(-1, c))
+        return _einsum("snij,so->nijo", shifts, filters.reshape(-1, o))
+    planes = _einsum("nijc,sc->snij", x, filters.reshape(-1, c))
     out = jnp.zeros((x.shape[0], *size), planes.dtype)
     for s, (u, v) in enumerate(np.ndindex(rows, columns)):
         out = out + planes[s, :, u : u + size[0], v : v + size[1]]
@@ -256,12 +266,12 @@ def _planes_backward(
     turned = filters[::-1, ::-1].swapaxes(2, 3)
     if o == 1:
         shifts = _shifts(wide[..., 0], (rows, columns), x.shape[1:3])
-        dx = jnp.einsum("snij,sc->nijc", shifts, turned.reshape(-1, c))
-        dw = jnp.einsum("snij,nijc->sc", shifts, x).reshape(rows, columns, c)[::-1, ::-1]
+        dx = _einsum("snij,sc->nijc", shifts, turned.reshape(-1, c))
+        dw = _einsum("snij,nijc->sc", shifts, x).reshape(rows, columns, c)[::-1, ::-1]
         return dx, dw[..., None]
     dx = _correlate_planes(wide, turned)
     shifts = _shifts(x[..., 0], (rows, columns), cotangent.shape[1:3])
-    dw = jnp.einsum("snij,nijo->so", shifts, cotangent)
+    dw = _einsum("snij,nijo->so", shifts, cotangent)
     return dx, dw.reshape(rows, columns, 1, o)
 
 

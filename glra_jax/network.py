@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from glra_jax.convolution import Padding, PreparedFilters, correlate
+from glra_jax.precision import product_precision
 
 # Collection of variables that holds filters prepared for images of one size, where there are any.
 PREPARED = "prepared"
@@ -54,7 +55,7 @@ class ApplyCore(nn.Module):
         """Maps `(N, H, W, m)` with `(m, m)` or `(N, m, m)` to `(N, H, W, m)`."""
         bias = self.param("bias", nn.initializers.zeros_init(), (core.shape[-1],))
         core = jnp.broadcast_to(core, (x.shape[0], *core.shape[-2:]))
-        return jnp.einsum("nhwi,nij->nhwj", x, core) + bias
+        return jnp.einsum("nhwi,nij->nhwj", x, core, precision=product_precision()) + bias
 
 
 class DeconvNet(nn.Module):

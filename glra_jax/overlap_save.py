@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glra_jax.precision import product_precision
 from glra_jax.tile_plan import Plan, make_plan
 
 # --- constant matrices ------------------------------------------------------------------------
@@ -157,7 +158,9 @@ def unfold_outputs(out: jax.Array, plan: Plan) -> jax.Array:
 
 # --- the correlation and its transposes -------------------------------------------------------
 
-_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+def _matmul(a: jax.Array | np.ndarray, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision=product_precision())
 
 
 def _first_stage(matrix: np.ndarray, x: jax.Array, plan: Plan) -> jax.Array:

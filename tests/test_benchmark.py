@@ -1,9 +1,11 @@
 """The benchmark's model and its table."""
 
+import jax
 import pytest
 
 import glra_jax as gx
 from experiments.benchmark import BenchmarkOptions
+from experiments.benchmarks.accelerator import at_precision, compare_precisions, peak_rate
 from experiments.benchmarks.network import example_model
 from experiments.benchmarks.timing import Comparison, format_table
 
@@ -26,3 +28,31 @@ def test_table_has_medians_and_ratios_to_the_first_way():
 def test_at_least_one_round():
     with pytest.raises(ValueError, match="rounds must be at least 1, got 0"):
         BenchmarkOptions(rounds=0)
+
+
+def test_every_call_runs_at_its_precision():
+    seen = []
+
+    def look():
+        seen.append(jax.config.jax_default_matmul_precision)
+
+    at_precision("tensorfloat32", look)()
+    look()
+    assert seen == ["tensorfloat32", None]
+
+
+@pytest.mark.slow
+def test_the_accelerator_section_gives_steps_and_their_share_of_the_peak():
+    assert peak_rate("float32", size=64, repeats=2) > 1e6
+    comparison = compare_precisions(rounds=1, batch=1, size=256)
+    assert list(comparison.seconds) == [
+        f"{method}, {precision}"
+        for precision in ("float32", "tensorfloat32")
+        for method in ("direct", "spectral")
+    ]
+    seconds = comparison.median("spectral, float32")
+    note = comparison.notes["spectral, float32: steps/s, TFLOP/s as defined, share of peak"]
+    rate, done, share = map(float, str(note).split(", "))
+    assert rate == pytest.approx(1 / seconds, rel=0.01)
+    assert done == pytest.approx(0.126 / seconds, rel=0.01)
+    assert share > 0

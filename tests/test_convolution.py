@@ -1,5 +1,6 @@
 """Both ways of correlating against SciPy in float64, their derivatives against each other."""
 
+import re
 from functools import partial
 
 import jax
@@ -229,3 +230,16 @@ def test_half_precision_and_mixed_dtypes(method):
 def test_empty_batches_give_empty_results(method):
     out = correlate(jnp.zeros((0, 20, 20, 2)), jnp.zeros((7, 7, 2, 3)), method=method)
     assert out.shape == (0, 14, 14, 3)
+
+
+@pytest.mark.parametrize("method", ["direct", "spectral"])
+@pytest.mark.parametrize(("asked", "found"), [(None, "HIGHEST"), ("tensorfloat32", "HIGH")])
+def test_products_are_in_full_precision_unless_asked_otherwise(method, asked, found):
+    def slope(x, w):
+        return jax.grad(lambda w: jnp.sum(correlate(x, w, method=method) ** 2))(w)
+
+    x, w = jnp.ones((1, 40, 40, 2)), jnp.ones((3, 3, 2, 2))
+    with jax.default_matmul_precision(asked):
+        text = str(jax.make_jaxpr(slope)(x, w))
+    precisions = set(re.findall(r"precision=\(?(?:Precision\.)?(\w+)", text))
+    assert precisions == {found}

@@ -1,0 +1,14 @@
+"""Precision of sums of products on accelerators, which cut float32 short unless told otherwise."""
+
+import jax
+
+
+def product_precision() -> jax.lax.Precision | None:
+    """What the network hands to products and convolutions.
+
+    Returns:
+      Full precision; or None, if `jax.default_matmul_precision` or the option
+      `jax_default_matmul_precision` asks for one, which JAX then follows.
+    """
+    asked = jax.config.jax_default_matmul_precision
+    return None if asked else jax.lax.Precision.HIGHEST
