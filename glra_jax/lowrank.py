@@ -112,9 +112,7 @@ class _Sums(NamedTuple):
     choose: Callable[..., Any]
 
 
-def _leading(
-    sums: _Sums, axes: tuple[int, int, int], basis: jax.Array
-) -> tuple[jax.Array, _Gram]:
+def _leading(sums: _Sums, axes: tuple[int, int, int], basis: jax.Array) -> tuple[jax.Array, _Gram]:
     """The leading eigenvectors of the Gram matrix of one side, largest first, and the matrix.
 
     In float32 those with eigenvalues below about 1e-7 of the largest are lost in rounding, and half
@@ -268,13 +266,13 @@ def fit_glra(
     """Finds the two bases that serve many kernels best.
 
     Minimises `Σ_p ‖K_p - L M_p Rᵀ‖²` over orthonormal `L`, `R` and free `M_p` by alternating
-    eigenproblems, from the leading left singular vectors of all kernels side by side. After
-    a sweep that gains less than 1e-4 of the error no further ones are made.
+    eigenproblems, from the leading left singular vectors of some kernels side by side. Once half
+    a sweep gains less than 5e-5 of the error no further ones are made.
 
     Args:
       kernels: `(n, d, d)` floating; or, where they do not fit in memory together, a list of such
         chunks or a function without arguments that returns a fresh iterator over chunks (it is
-        called five times a sweep). Arrays may be traced, chunks not.
+        called five times a sweep at most). Arrays may be traced, chunks not.
       rank: number of columns `m` of each basis, at most `d`.
       num_iters: number of sweeps.
 
