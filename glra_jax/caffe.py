@@ -16,10 +16,11 @@ The released file itself could not be had when this was written: the reader foll
 message definitions and is tested on files written with the same ones.
 """
 
+import io
 import math
 import os
-import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import validation
-from glra_jax.interop import LAYERS, model_from_state_dict, params_from_state_dict
-from glra_jax.interop.state_dicts import check_basis
+from glra_jax.interop import LAYERS, model_from_state_dict
+from glra_jax.interop.entries import check_basis, dtype_of, faults_of_weights, to_numpy
+from glra_jax.interop.file_kinds import CAFFE, NPZ, check_is_file, reason_of, unreadable
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model
 from glra_jax.restoration import deconvolve
@@ -37,18 +39,19 @@ from glra_jax.restoration import deconvolve
 # What the authors' network definition calls the six layers.
 CAFFE_NAMES = {layer: f"conv{index}" for index, layer in enumerate(LAYERS)}
 
+# How the older format writes the shape of a blob.
+_SIZES = ("num", "channels", "height", "width")
+
 # The part of Caffe's message definitions that weights need: name, number, type of each field.
 _MESSAGES = {
-    "NetParameter": (("name", 1, "string"), ("layer", 100, "repeated LayerParameter")),
-    "LayerParameter": (
-        ("name", 1, "string"),
-        ("type", 2, "string"),
-        ("blobs", 7, "repeated BlobProto"),
-    ),
+    # `layers`, of the older format, is declared to be told apart; names are bytes to be checked.
+    "NetParameter": (("layers", 2, "repeated bytes"), ("layer", 100, "repeated LayerParameter")),
+    "LayerParameter": (("name", 1, "bytes"), ("blobs", 7, "repeated BlobProto")),
     "BlobProto": (
         ("shape", 7, "BlobShape"),
         ("data", 5, "packed float"),
         ("double_data", 8, "packed double"),
+        *((name, index, "int32") for index, name in enumerate(_SIZES, start=1)),
     ),
     "BlobShape": (("dim", 1, "packed int64"),),
 }
@@ -73,32 +76,33 @@ def load_caffemodel(
       A model, float32, for `deconvolve_as_released`.
 
     Raises:
-      FileNotFoundError: no such file.
       ImportError: the protobuf library is missing.
-      ValueError: a basis that is misshapen, NaN or not orthonormal, before the file is looked at;
-        a file that is truncated or no Caffe model; layers or blobs that are missing, unknown,
-        misshapen or hold NaN, all of which are listed; a basis of other sizes than the weights.
+      OSError: no such file, a folder, or one that may not be read.
+      ValueError: a basis that is not of real numbers, misshapen, NaN or not orthonormal, before the
+        file is looked at; a file that is truncated, no Caffe model or one of the older format;
+        layers or blobs that are missing, unknown, there twice, misshapen or hold NaN, all of which
+        are listed; a basis of other sizes than the weights.
     """
     path = Path(path)
-    basis = Basis(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32))
     try:
-        check_basis(basis)
+        basis = _float32_basis({"left": left, "right": right})
     except ValueError as error:
         raise ValueError(f"left and right are no basis (the authors' L and R): {error}") from error
     blobs = read_blobs(path)
     state: dict[str, np.ndarray] = {}
-    for name, arrays in blobs.items():
+    for name, arrays in blobs:
         for index, array in enumerate(arrays):
             kind = ("weight", "bias")[index] if index < 2 else f"blob{index}"
             if (name, kind) != (CAFFE_NAMES["core"], "weight"):
                 state[f"{name}.{kind}"] = array
-    try:
-        params_from_state_dict(state, names=CAFFE_NAMES)
-    except ValueError as error:
+    faults, _ = faults_of_weights(state, CAFFE_NAMES, basis=basis)
+    counts = Counter(name for name, _ in blobs)
+    faults += [f"{count} layers are called {name}" for name, count in counts.items() if count > 1]
+    if faults:
         raise ValueError(
             f"{path} is not the authors' network, or is truncated (it has weights for the layers "
-            f"{', '.join(blobs) or 'none'}): {error}"
-        ) from error
+            f"{', '.join(counts)}): " + "; ".join(faults)
+        )
     # What is refused from here on is what was handed in beside the file.
     return model_from_state_dict(
         state, basis=basis, regularization=regularization, names=CAFFE_NAMES
@@ -115,24 +119,41 @@ def read_basis(path: str | os.PathLike[str]) -> Basis:
       The basis, float32.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: not a whole `.npz` archive, or one without both arrays, `(d, m)` each.
+      OSError: no such file, a folder, or one that may not be read.
+      ValueError: not a whole `.npz` archive; one without both arrays, `(d, m)` each, of real
+        numbers, finite, with orthonormal columns.
     """
+    path = Path(path)
+    check_is_file(path)
+    data = path.read_bytes()
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("left", "right") if name in archive}
-    except FileNotFoundError:
+    except MemoryError:
         raise
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is not a whole .npz archive of plain arrays ({error}); it may be truncated"
-        ) from error
+    except Exception as error:  # a damaged archive makes NumPy raise almost anything
+        raise ValueError(unreadable(path, data, NPZ, reason_of(error))) from error
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(shapes) != 2 or len(shapes["left"]) != 2 or shapes["left"] != shapes["right"]:
         raise ValueError(
             f"{path} must hold the arrays left and right, both (d, m); it holds {shapes or 'none'}"
         )
-    return Basis(*(jnp.asarray(arrays[name], jnp.float32) for name in ("left", "right")))
+    try:
+        return _float32_basis(arrays)
+    except ValueError as error:
+        raise ValueError(f"{path} holds no basis: {error}") from error
+
+
+def _float32_basis(sides: Mapping[str, Any]) -> Basis:
+    """The basis `left` and `right`, float32; raises ValueError for what is none."""
+    arrays = {name: to_numpy(side) for name, side in sides.items()}
+    for name, array in arrays.items():
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ValueError(f"{name} is {dtype_of(array)}, expected floating point numbers")
+    with np.errstate(over="ignore"):  # what becomes infinite is refused next
+        basis = Basis(*(jnp.asarray(np.asarray(a, np.float32)) for a in arrays.values()))
+    check_basis(basis)
+    return basis
 
 
 def deconvolve_as_released(
@@ -167,43 +188,57 @@ def deconvolve_as_released(
     return jnp.swapaxes(turned, rows, rows + 1)
 
 
-def read_blobs(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
+def read_blobs(path: str | os.PathLike[str]) -> list[tuple[str, list[np.ndarray]]]:
     """Reads the blobs of every layer of a Caffe model that has any.
 
     Args:
       path: a `.caffemodel` file in Caffe's present format (its field `layer`, not `layers`).
 
     Returns:
-      Float32 arrays by layer name; a convolution has weights, OIHW, and a bias.
+      Name and float32 arrays of each layer; a convolution has weights, OIHW, and a bias.
 
     Raises:
-      FileNotFoundError: no such file.
       ImportError: the protobuf library is missing.
-      ValueError: a file that is truncated or no Caffe model, or a blob whose number of values is
-        not that of its shape, or whose shape has an axis of size 0 or less.
+      OSError: no such file, a folder, or one that may not be read.
+      ValueError: a file that is truncated, no Caffe model or one of the older format, or a blob
+        whose number of values is not that of its shape, or whose shape has an axis of size 0 or
+        less.
     """
     path = Path(path)
     net_class, error_class = _net_class()
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
+    check_is_file(path)
+    data = path.read_bytes()
     try:
-        net = net_class.FromString(path.read_bytes())
+        net = net_class.FromString(data)
     except error_class as error:
+        raise ValueError(unreadable(path, data, CAFFE, reason_of(error))) from error
+    if net.layers:
         raise ValueError(
-            f"{path} is not a whole Caffe model ({error}); it may be truncated: copy it again"
-        ) from error
-    return {layer.name: list(_arrays(path, layer)) for layer in net.layer if layer.blobs}
+            f"{path} is of Caffe's older format (its layers are in the field `layers`): convert it "
+            f"with Caffe's upgrade_net_proto_binary"
+        )
+    blobs = []
+    for layer in net.layer:
+        if layer.blobs:
+            name = layer.name.decode("utf-8", "backslashreplace")
+            blobs.append((name, list(_arrays(path, name, layer.blobs))))
+    if not blobs:
+        raise ValueError(unreadable(path, data, CAFFE, "it holds no layer with weights"))
+    return blobs
 
 
-def _arrays(path: Path, layer: Any) -> Iterator[np.ndarray]:
-    for index, blob in enumerate(layer.blobs):
+def _arrays(path: Path, name: str, blobs: Any) -> Iterator[np.ndarray]:
+    for index, blob in enumerate(blobs):
         values = np.array(blob.data or blob.double_data, np.float32)
         shape = tuple(blob.shape.dim)
+        if not shape and blob.HasField(_SIZES[0]):  # kept so by upgrade_net_proto_binary
+            shape = tuple(getattr(blob, size) for size in _SIZES)
+            shape = shape[3:] if index and shape[:3] == (1, 1, 1) else shape  # of a bias
         # In Python's integers, which do not overflow; two negative sizes have a good product.
         if not shape or min(shape) < 1 or values.size != math.prod(shape):
             raise ValueError(
-                f"{path}: blob {index} of layer {layer.name} has {values.size} values for the "
-                f"shape {shape}; the file is damaged or of an older format"
+                f"{path}: blob {index} of layer {name} has {values.size} values for the shape "
+                f"{shape}; the file is damaged"
             )
         yield values.reshape(shape)
 

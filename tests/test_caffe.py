@@ -246,6 +246,46 @@ def test_an_error_lists_all_that_is_wrong(layers, basis, tmp_path):
     assert str(caught.value).count(";") == 6
 
 
+def test_names_that_are_not_text_or_there_twice_are_listed(layers, basis, tmp_path):
+    path = tmp_path / "wrong.caffemodel"
+    odd = field(100, field(1, b"\xff\xfe") + field(7, blob_bytes(np.ones(3))))
+    again = net_bytes({"conv0": [2 * blob for blob in layers["conv0"]]})
+    path.write_bytes(net_bytes(layers) + odd + again)
+    with pytest.raises(ValueError, match="is not the authors' network") as caught:
+        caffe.load_caffemodel(path, **basis)
+    assert str(caught.value).endswith(r": unknown \xff\xfe.weight (3,); 2 layers are called conv0")
+
+
+@pytest.mark.parametrize("layer", ["conv0", "conv2"])
+def test_the_basis_tells_which_layer_is_wrong(layers, basis, tmp_path, layer):
+    axis = 2 if layer == "conv0" else 3
+    wrong = layers | {layer: [np.repeat(layers[layer][0], 2, axis=axis), layers[layer][1]]}
+    path = tmp_path / "wrong.caffemodel"
+    path.write_bytes(net_bytes(wrong))
+    with pytest.raises(ValueError, match=rf": {layer}\.weight is [^;]*$"):
+        caffe.load_caffemodel(path, **basis)
+
+
+def test_the_older_format(layers, basis, path, tmp_path):
+    def older_blob(array):
+        sizes = (1,) * (4 - array.ndim) + array.shape
+        shape = b"".join(field(index, size) for index, size in enumerate(sizes, start=1))
+        return shape + field(5, array.astype("<f4").tobytes())
+
+    older, converted = field(1, "GLR"), field(1, "GLR")
+    for name, blobs in layers.items():
+        older += field(2, field(4, name) + b"".join(field(6, older_blob(b)) for b in blobs))
+        converted += field(100, field(1, name) + b"".join(field(7, older_blob(b)) for b in blobs))
+    other = tmp_path / "older.caffemodel"
+    other.write_bytes(older)
+    with pytest.raises(ValueError, match=r"older\.caffemodel is of .* upgrade_net_proto_binary"):
+        caffe.load_caffemodel(other, **basis)
+    other.write_bytes(converted)  # which copies the blobs as they are
+    expected = caffe.load_caffemodel(path, **basis).params
+    read = caffe.load_caffemodel(other, **basis).params
+    jax.tree.map(np.testing.assert_array_equal, read, expected)
+
+
 def test_a_basis_that_does_not_fit(path):
     left, right = random_basis(rank=4)
     with pytest.raises(ValueError, match=r"shape \(17, 4\).*support 17 and rank 3"):
@@ -261,6 +301,11 @@ def test_what_is_handed_in_is_not_the_files_fault(path, basis):
         (bad, r"basis\.left holds NaN"),
         (left[0], r"must be \(d, m\), got .*\(3,\)"),
         (left[:5], r"must be \(d, m\), got .*\(5, 3\)"),
+        (left + 0j, "left is complex128, expected floating point numbers"),
+        (left > 0, "left is bool, expected"),
+        ("L", "left is <U1, expected"),
+        (None, "left is object, expected"),
+        (left * 1e300, r"basis\.left holds NaN or infinite"),
     ):
         with pytest.raises(ValueError, match=rf"^left and right are no basis.*{fault}"):
             caffe.load_caffemodel(path, left=wrong, right=right)
@@ -304,8 +349,14 @@ def test_other_files_are_refused(basis, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file .*x\.caffemodel"):
         caffe.load_caffemodel(path, **basis)
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(50))
-    with pytest.raises(ValueError, match="not a whole Caffe model"):
+    with pytest.raises(ValueError, match="is not a Caffe model but an HDF5 file"):
         caffe.load_caffemodel(path, **basis)
+    path.write_bytes(b'name: "GLR"\nlayer { name: "conv0" }')
+    with pytest.raises(ValueError, match=r"not a Caffe model \(it begins with b'name: \"GLR\""):
+        caffe.load_caffemodel(path, **basis)
+    (tmp_path / "folder.caffemodel").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"folder\.caffemodel is a folder"):
+        caffe.load_caffemodel(tmp_path / "folder.caffemodel", **basis)
     blob = field(7, field(1, varint(5))) + field(5, np.ones(4, "<f4").tobytes())
     path.write_bytes(field(100, field(1, "conv0") + field(7, blob)))
     with pytest.raises(
@@ -343,6 +394,40 @@ def test_basis_archives(basis, tmp_path):
         caffe.read_basis(path)
     with pytest.raises(FileNotFoundError):
         caffe.read_basis(tmp_path / "absent.npz")
+    for left, fault in (
+        (basis["left"] + 0j, "left is complex128"),
+        (basis["left"] > 0, "left is bool"),
+        (np.full((17, 3), "2020-01-01", "M8[D]"), r"left is datetime64\[D\]"),
+        (np.full((17, 3), "a"), "left is <U1"),
+        (basis["left"] * np.nan, r"basis\.left holds NaN"),
+        (basis["left"] * 2, r"basis\.left has columns that are not orthonormal"),
+    ):
+        np.savez(path, left=left, right=basis["right"])
+        with pytest.raises(ValueError, match=rf"basis\.npz holds no basis: {fault}"):
+            caffe.read_basis(path)
+
+
+def test_other_files_than_basis_archives(basis, tmp_path):
+    path = tmp_path / "basis.npz"
+    with path.open("wb") as file:
+        np.save(file, basis["left"])
+    with pytest.raises(ValueError, match=r"basis\.npz is not a .* but a single NumPy array"):
+        caffe.read_basis(path)
+    path.write_bytes(b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(200))
+    with pytest.raises(ValueError, match=r"but a MATLAB file: see docs/pytorch\.md"):
+        caffe.read_basis(path)
+    np.savez(path, **basis)
+    content = bytearray(path.read_bytes())
+    for header, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(header) + offset] = 99  # a compression that nobody has
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"basis\.npz is not a whole .*compression method"):
+        caffe.read_basis(path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="it may be truncated"):
+        caffe.read_basis(path)
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        caffe.read_basis(tmp_path)
 
 
 @pytest.mark.skipif(RELEASE_ARRAYS not in os.environ, reason=f"{RELEASE_ARRAYS} is not set")

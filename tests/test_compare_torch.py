@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ import scipy.fft
 from test_caffe import net_bytes, random_layers
 
 import glra_jax as gx
-from experiments import compare_torch
+from experiments import compare_torch, torch_sides
 from experiments.comparison_report import Row
+from experiments.model_files import read_model
 from glra_jax import interop
 from glra_jax.batches import Batch
 from glra_jax.restoration import core_for
@@ -26,6 +28,7 @@ from experiments import torch_reference  # noqa: E402
 GAUSSIAN = gx.KernelFamilies(families=("gaussian",))
 SUPPORT, RANK, FEATURES = 27, 3, 4
 SMALL = {"steps": 3, "batch": 2, "patch": 40}
+CORES = "cores of 8 kernels, relative"
 SETTINGS = {"regularization": 0.005, "noise_weight": 40.0}
 
 
@@ -98,23 +101,21 @@ def test_differences_are_within_their_bounds(report):
     _, rows = report
     bounded = {key: row for key, row in rows.items() if row.bound is not None}
     assert {key: row.bound for key, row in bounded.items()} == {
+        ("float32", CORES): 1e-4,
         ("float32", "output"): 1e-5,
         ("float32", "gradient, relative by layer"): 1e-4,
+        ("float64", CORES): 1e-10,
         ("float64", "output"): 1e-12,
         ("float64", "gradient, relative by layer"): 1e-10,
     }
     for key, row in bounded.items():
         assert 0 < row.difference < row.bound, key
-    for quantity, bound in (("output", 1e-5), ("gradient, relative by layer", 1e-4)):
+        if key[1] != CORES:
+            assert row.jax_seconds > 0, key
+            assert row.torch_seconds > 0, key
+    for quantity, bound in compare_torch.BOUNDS["float32"].items():
         for side in ("JAX", "PyTorch"):
             assert 0 < rows["float32", f"{quantity}: {side} from float64"].difference < bound
-        assert row.jax_seconds > 0, key
-        assert row.torch_seconds > 0, key
-
-
-def test_cores_follow_the_settings_of_the_model(report):
-    _, rows = report
-    assert rows["float32", "cores of 8 kernels"].difference < 1e-4
 
 
 def test_training_takes_the_same_way(report):
@@ -151,11 +152,11 @@ def test_report(report):
     ]
     with (folder / "comparison.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == len(rows) == 15
+    assert len(lines) == len(rows) == 18
     for line in lines:
         assert float(line["difference"]) == rows[line["precision"], line["quantity"]].difference
     table = (folder / "comparison.md").read_text().splitlines()
-    assert len(table) == 17
+    assert len(table) == 20
     output = rows["float32", "output"]
     assert table[3].startswith(f"| float32 | output | {output.difference:.2e} | 1e-05 |  | ")
     with (folder / "steps.csv").open(newline="") as file:
@@ -199,8 +200,96 @@ def test_a_wrong_network_is_found_out(weights, monkeypatch):
     rng = np.random.default_rng(0)
     shapes = ((1, 40, 40, 1), (1, RANK, RANK), (1, 14, 14, 1))
     batch = Batch(*(rng.random(shape) for shape in shapes))
-    rows = compare_torch.compare_start(*sides, batch)
+    rows, _ = compare_torch.compare_start(*sides, batch)
     assert [row.difference > row.bound for row in rows] == [True, True]
+
+
+def sides_of(*gradients, outputs=(1.0, 1.0)):
+    """Two sides that have computed already."""
+    return [
+        SimpleNamespace(
+            precision="float32",
+            restore=lambda batch, output=output: np.full(2, output),
+            gradient=lambda batch, gradient=gradient: gradient,
+        )
+        for output, gradient in zip(outputs, gradients, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("layer", ["a", "b", "c"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_gradient_of_nan_is_above_the_bound(monkeypatch, layer, side):
+    right = {name: np.float32([1, 2]) for name in "abc"}
+    gradients = [right, right]
+    gradients[side] = right | {layer: np.float32([1, np.nan])}
+    rows, start = compare_torch.compare_start(*sides_of(*gradients), None)
+    assert np.isnan(rows[1].difference)
+    exact = compare_torch.compare_start(*sides_of(right, right), None)[1]
+    rows += compare_torch.distances_from_float64(start, exact)
+    assert [r.quantity for r in rows if np.isnan(r.difference)] == [
+        "gradient, relative by layer",
+        f"gradient, relative by layer: {('JAX', 'PyTorch')[side]} from float64",
+    ]
+    monkeypatch.setattr(compare_torch, "run", lambda options: rows)
+    with pytest.raises(SystemExit, match=r"above the bound: float32 gradient"):
+        compare_torch.main([])
+
+
+def test_outputs_and_gradients_are_handed_on():
+    gradients = {"a": np.float32([1, 2])}, {"a": np.float32([1, 3])}
+    rows, start = compare_torch.compare_start(*sides_of(*gradients, outputs=(0.25, 1.0)), None)
+    assert [row.difference for row in rows] == [0.75, pytest.approx(1 / 3)]
+    assert start["gradient, relative by layer"] == gradients
+    np.testing.assert_array_equal(
+        [side["output"] for side in start["output"]], [[0.25] * 2, [1] * 2]
+    )
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("fault", [None, "scale", "regularization"])
+def test_a_wrong_core_is_above_the_bound(model_file, monkeypatch, precision, fault):
+    right = torch_reference.LowRankBasis.forward
+
+    def forward(self, kernel, regularization, smoothness=0.0):
+        if fault == "scale":
+            return 1.001 * right(self, kernel, regularization, smoothness)
+        return right(self, kernel, (1.5 if fault else 1.0) * regularization, smoothness)
+
+    monkeypatch.setattr(torch_reference.LowRankBasis, "forward", forward)
+    model = gx.load_model(model_file)
+    config = compare_torch.CompareOptions(**SMALL).train_config(model.config)
+    theirs = torch_sides.TorchSide(model, config, precision=precision)
+    kernels = np.stack([gx.gaussian_kernel(sigma=sigma, size=9) for sigma in (1.0, 2.0)])
+    row, start = compare_torch.compare_cores(model, kernels, config, theirs)
+    assert (row.difference < row.bound) == (fault is None)
+    assert start[CORES][0].keys() == start[CORES][1].keys() == {"kernel 0", "kernel 1"}
+
+
+def test_compiling_is_left_out_of_the_first_step(weights, monkeypatch):
+    model = interop.load_torch_model(weights)
+    config = compare_torch.CompareOptions(steps=1, patch=40).train_config(model.config)
+    side = compare_torch.JaxSide(model, config, precision="float32", method="direct")
+    monkeypatch.setattr(side, "_gradient", lambda params, batch: params)
+    events = []
+
+    def optimizer(config, make=torch_sides.optimizer):
+        tx = make(config)
+
+        def update(*arguments):
+            events.append("traced")
+            return tx.update(*arguments)
+
+        return tx._replace(update=update)
+
+    def clock():
+        events.append("clock")
+        return 0.0
+
+    monkeypatch.setattr(torch_sides, "optimizer", optimizer)
+    monkeypatch.setattr(torch_sides.time, "perf_counter", clock)
+    batch = Batch(*(np.zeros((1, 1)) for _ in range(3)))
+    assert len(list(side.train([batch], "Adam"))) == 1
+    assert events == ["traced", "clock", "clock"]
 
 
 @pytest.mark.parametrize("difference", [2e-5, np.nan])
@@ -213,7 +302,15 @@ def test_ends_with_an_error_above_a_bound(monkeypatch, difference):
     monkeypatch.setattr(compare_torch, "run", lambda options: rows)
     with pytest.raises(SystemExit, match=r"^error: above the bound: float32 output$"):
         compare_torch.main([])
-    for ours, theirs, excused in ((6e-6, 1e-6, True), (2e-5, 3e-5, True), (3e-5, 2e-5, False)):
+    for ours, theirs, excused in (
+        (2e-5, 3e-5, True),
+        (3e-5, 2e-5, False),
+        (6e-6, 1e-6, False),  # within the bound, but further off than PyTorch
+        (1e-7, 9.9e-4, True),
+        (1e-7, 1.1e-3, False),  # PyTorch's own error is no rounding
+        (np.nan, 2e-5, False),
+        (2e-5, np.nan, False),
+    ):
         distances = [
             Row("float32", "output: JAX from float64", ours),
             Row("float32", "output: PyTorch from float64", theirs),
@@ -228,21 +325,31 @@ def test_weights_of_every_kind(weights, basis, tmp_path):
     gx.save_model(model, tmp_path / "own.safetensors")
     interop.save_torch_model(model, tmp_path / "torch.safetensors")
     for path in (weights, tmp_path / "own.safetensors", tmp_path / "torch.safetensors"):
-        read = compare_torch.read_model(str(path), None)
+        read = read_model(str(path), None)
         jax.tree.map(np.testing.assert_array_equal, read.params, model.params)
         jax.tree.map(np.testing.assert_array_equal, read.basis, model.basis)
+    bare = {name: value for name, value in torch.load(weights).items() if "basis" not in name}
+    torch.save(bare, tmp_path / "bare.pt")
+    read = read_model(str(tmp_path / "bare.pt"), basis)
+    jax.tree.map(np.testing.assert_array_equal, (read.basis, read.params), (basis, model.params))
 
     layers = random_layers(SUPPORT, RANK, FEATURES)
     (tmp_path / "net.caffemodel").write_bytes(net_bytes(layers))
-    read = compare_torch.read_model(str(tmp_path / "net.caffemodel"), basis)
+    read = read_model(str(tmp_path / "net.caffemodel"), basis)
     np.testing.assert_array_equal(read.params["refine_3"]["bias"], layers["conv5"][1])
 
     with pytest.raises(ValueError, match=r"without its basis.*--basis"):
-        compare_torch.read_model(str(tmp_path / "net.caffemodel"), None)
+        read_model(str(tmp_path / "net.caffemodel"), None)
     with pytest.raises(ValueError, match="leave --basis out"):
-        compare_torch.read_model(str(tmp_path / "own.safetensors"), basis)
+        read_model(str(tmp_path / "own.safetensors"), basis)
+    with pytest.raises(ValueError, match=r"torch\.safetensors.* and another basis was given"):
+        read_model(str(tmp_path / "torch.safetensors"), basis)
+    with pytest.raises(ValueError, match=r"bare\.pt.* holds no basis\.left"):
+        read_model(str(tmp_path / "bare.pt"), None)
+    with pytest.raises(IsADirectoryError, match="is a folder; give the file in it"):
+        read_model(str(tmp_path), None)
     with pytest.raises(FileNotFoundError, match=r"no model file 'absent\.safetensors'"):
-        compare_torch.read_model("absent.safetensors", None)
+        read_model("absent.safetensors", None)
 
 
 def test_a_fresh_network(basis, tmp_path, monkeypatch):
@@ -270,6 +377,9 @@ def test_a_fresh_network(basis, tmp_path, monkeypatch):
     (read, _), config = compare_torch.starting_model(from_file)
     assert fitted == [config]
     jax.tree.map(np.testing.assert_array_equal, read, basis)
+    np.savez(tmp_path / "basis.npz", left=basis.left, right=basis.right * np.nan)
+    with pytest.raises(ValueError, match=r"basis\.npz holds no basis: basis\.right holds NaN"):
+        compare_torch.starting_model(from_file)
 
 
 def test_batches_of_photographs(run):

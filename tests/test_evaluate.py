@@ -23,6 +23,7 @@ from experiments.evaluation.sheet import busiest_part, choose_examples
 from experiments.evaluation.synthetic import read_kernels, read_named_folder, synthetic_cases
 from experiments.evaluation.triplets import find_triplets, fit_gain, triplet_cases
 from experiments.rivals import RIVALS
+from glra_jax import interop
 
 TRIPLETS = "GLRA_JAX_RELEASE_TRIPLETS"
 MARGIN = 10
@@ -288,24 +289,47 @@ class TestMethods:
             (["hl", "hl"], [], "are called 'hl'"),
             (["hl"], ["hl=glra-release"], "are called 'hl'"),
             (["eq8:model=no"], ["glra-release"], "no model is called 'no'.*glra-release"),
-            ([], ["net.caffemodel"], "holds no basis"),
+            ([], ["net.caffemodel"], "without its basis.*--basis"),
         ],
     )
     def test_bad(self, methods, models, message):
         with pytest.raises(ValueError, match=message):
             collect(methods, models, noise=0.01)
 
-    def test_bad_files(self):
+    def test_bad_files(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"no model file 'nowhere\.safetensors'"):
             collect([], ["nowhere.safetensors"], noise=0.01)
-        with pytest.raises(ValueError, match=r"for \.caffemodel files, and none"):
-            collect(["hl"], [], noise=0.01, basis=Path("basis.npz"))
+        for models in ([], ["glra-release"]):
+            with pytest.raises(ValueError, match=r"weights that come without one.*none is given"):
+                collect(["hl"], models, noise=0.01, basis=Path("basis.npz"))
+        with pytest.raises(IsADirectoryError, match="is a folder"):
+            collect([], [str(tmp_path)], noise=0.01)
 
     @pytest.mark.parametrize("spec", ["wiener:boundary=round", "eq8:boundary=round"])
     def test_option_values_are_checked_without_computing(self, spec, model_file):
         method = collect([spec], [model_file], noise=0.01)[0]
         with pytest.raises(ValueError, match=f"'{spec}': boundary must be one of"):
             method.check((44, 60, 3), (9, 9))
+
+    def test_pytorch_models(self, random_model, model_file, tmp_path):
+        safetensors = pytest.importorskip("safetensors.numpy")
+        pytest.importorskip("torch")
+        interop.save_torch_model(random_model, tmp_path / "a.pt")
+        interop.save_torch_model(random_model, tmp_path / "b.safetensors")
+        state = interop.params_to_state_dict(random_model.params)
+        safetensors.save_file(state, tmp_path / "bare.safetensors")
+        np.savez(tmp_path / "basis.npz", **random_model.basis._asdict())
+        files = [str(tmp_path / name) for name in ("a.pt", "b.safetensors", "bare.safetensors")]
+        loaded = methods_module._load_all(
+            [(f, f) for f in [*files, model_file]], tmp_path / "basis.npz"
+        )
+        assert [named.released for named in loaded] == [False] * 4
+        for named in loaded:  # the basis goes to the one without
+            jax.tree.map(np.testing.assert_array_equal, named.model, random_model)
+        with pytest.raises(ValueError, match=r"bare\.safetensors.* holds no basis\.left"):
+            collect([], files, noise=0.01)
+        labels = [method.label for method in collect(["eq8"], files[:2], noise=0.01)]
+        assert labels == ["eq8", "a", "b"]
 
     def test_caffe_model(self, photographs, tmp_path):
         from test_caffe import net_bytes, random_basis, random_layers

@@ -1,10 +1,16 @@
 """PyTorch weights: layouts, exactness, files, and what is refused."""
 
+import argparse
+import collections
+import gzip
+import io
 import os
 import pickle
 import re
 import subprocess
 import sys
+import tarfile
+import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,13 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+import scipy.io
 import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
 import glra_jax as gx
 from glra_jax import interop
-from glra_jax.interop.state_dicts import check_basis
+from glra_jax.interop.entries import check_basis
 from glra_jax.network import DeconvNet, restore
 
 
@@ -204,6 +211,11 @@ def test_names_of_its_own(model, state):
         interop.params_from_state_dict(
             state, names={"korn" if k == "core" else k: v for k, v in names.items()}
         )
+    with pytest.raises(ValueError, match=r"vertical and core the same name, 'net\.0'"):
+        interop.model_from_state_dict(renamed, names=names | {"core": "net.0"})
+    for wrong in (list(interop.LAYERS), names | {0: "net"}, names | {"core": 1}):
+        with pytest.raises(TypeError, match=r"names must map each of vertical, .* got [\[{]"):
+            interop.model_from_state_dict(renamed, names=wrong)
 
 
 def test_a_basis_from_outside(model, state):
@@ -219,6 +231,29 @@ def test_a_basis_from_outside(model, state):
         interop.model_from_state_dict(weights, basis=random_basis(9, 3))
     with pytest.raises(ValueError, match=r"missing basis\.right"):
         interop.model_from_state_dict(weights | {"basis.left": state["basis.left"]})
+    for pair in (other.left, (*other, other.left), "glra"):
+        with pytest.raises(TypeError, match=r"basis must be a pair, Basis\(left, right\), got"):
+            interop.model_from_state_dict(weights, basis=pair)
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["stored", "given"])
+@pytest.mark.parametrize("layer", ["vertical", "horizontal"])
+@pytest.mark.parametrize("wrong", ["another support", "HWIO", "across"])
+def test_the_basis_tells_which_entry_is_wrong(state, inside, layer, wrong):
+    name = f"{layer}.weight"
+    right = state[name]
+    value = {
+        "another support": np.repeat(right, 2, axis=2 if layer == "vertical" else 3),
+        "HWIO": right.transpose(2, 3, 1, 0),
+        "across": right.swapaxes(2, 3),
+    }[wrong]
+    entries = state | {name: value}
+    basis = None
+    if not inside:
+        basis = gx.Basis(*(entries.pop(f"basis.{side}") for side in ("left", "right")))
+    assert faults_of(interop.model_from_state_dict, entries, basis=basis) == {
+        f"{name} is float32{value.shape}, expected float32{right.shape}"
+    }
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -326,10 +361,28 @@ def test_axes_of_size_zero_are_listed(state):
     assert len(found) == 10  # all but refine_3.bias, which has one value in any network
 
 
-def test_arrays_that_are_sparse_are_listed(state):
-    sparse = state | {"basis.left": scipy.sparse.csr_array(state["basis.left"])}
-    found = faults_of(interop.model_from_state_dict, sparse)
-    assert found == {"basis.left is a csr_array, not an array"}
+def test_arrays_of_other_kinds_are_listed(state):
+    other = state | {
+        "basis.left": scipy.sparse.csr_array(state["basis.left"]),
+        "core.bias": np.ma.masked_array(state["core.bias"], mask=[1, 0, 0, 0]),
+    }
+    assert faults_of(interop.model_from_state_dict, other) == {
+        "basis.left is a csr_array, not an array",
+        "core.bias is a masked array (call .filled() with what should stand there)",
+    }
+
+
+def test_what_a_checkpoint_holds_is_said(state):
+    hidden = {f"module.{name}": value for name, value in state.items()}
+    for call in (interop.model_from_state_dict, interop.params_from_state_dict):
+        found = faults_of(call, {"epoch": 3, "optimizer": {"state": {}}, "state_dict": hidden})
+        assert [fault for fault in found if "holds a state dict" in fault] == [
+            "it holds a state dict under 'state_dict' (hand that one to model_from_state_dict)"
+        ]
+        found = faults_of(call, hidden)
+        assert sum("all names begin with 'module.' (take it off:" in fault for fault in found) == 1
+    fewer = {name: value for name, value in state.items() if name != "core.bias"}
+    assert faults_of(interop.model_from_state_dict, fewer) == {"missing core.bias (4,)"}
 
 
 def test_other_things_than_state_dicts_and_models(tmp_path):
@@ -415,6 +468,98 @@ def test_float8_is_refused_by_name(state, tmp_path):
     assert faults_of(interop.load_torch_model, path) == {
         "refine_2.bias is F8_E4M3(14,), expected float32(14,)"
     }
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_nothing_is_written_that_could_not_be_read(model, tmp_path, suffix):
+    pytest.importorskip("torch")
+    path = tmp_path / f"weights{suffix}"
+    halves = jax.tree.map(lambda w: w.astype(jnp.bfloat16), model.params)
+    broken = jax.tree.map(lambda w: w * jnp.nan, model.params)
+    for params, fault in ((halves, "core.bias is bfloat16"), (broken, "core.bias holds NaN")):
+        with pytest.raises(ValueError, match=rf"weights\{suffix} is not written.*{fault}"):
+            interop.save_torch_model(gx.Model(model.basis, params, model.config), path)
+    assert not path.exists()
+
+
+def content_of(save, *arguments, **entries):
+    stream = io.BytesIO()
+    save(stream, *arguments, **entries)
+    return stream.getvalue()
+
+
+def save_tar(stream):
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("x"))
+
+
+def save_zip(stream):
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a", 9 * "b")
+
+
+FOREIGN = {
+    "web page": (b"\n<!DOCTYPE html><html>404</html>", "a web page: download"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a Git LFS pointer"),
+    "PNG": (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image"),
+    "gzip": (gzip.compress(b"PK\x03\x04 and so on"), "a gzip archive: unpack it"),
+    "tar": (content_of(save_tar), "a tar archive: unpack it"),
+    "npz": (content_of(np.savez, left=np.eye(2)), r"a NumPy archive \(\.npz\)"),
+    "npy": (content_of(np.save, np.eye(2)), "a single NumPy array"),
+    "zip": (content_of(save_zip), "a zip archive"),
+    "MATLAB": (b"MATLAB 5.0 MAT-file" + bytes(120), "a MATLAB file"),
+    "pickle": (pickle.dumps({"a": 1}), "a pickle that torch.save did not write"),
+    "text": (b'name: "GLR"', r"""\(it begins with b'name: "GLR"'\)"""),
+}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_of_another_kind_is_not_called_truncated(tmp_path, kind, suffix):
+    pytest.importorskip("torch")
+    content, named = FOREIGN[kind]
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"weights\{suffix} is not a .*file .*{named}") as caught:
+        interop.load_torch_model(path)
+    assert "truncated" not in str(caught.value)
+
+
+def test_a_file_of_another_suffix_is_told_its_own(model, tmp_path):
+    pytest.importorskip("torch")
+    for right, wrong in ((".pt", ".safetensors"), (".safetensors", ".pth")):
+        path = tmp_path / f"right{right}"
+        interop.save_torch_model(model, path)
+        renamed = path.rename(tmp_path / f"wrong{wrong}")
+        with pytest.raises(
+            ValueError, match=rf"wrong\{wrong} is not .* give it the suffix \{right}"
+        ):
+            interop.load_torch_model(renamed)
+
+
+def test_what_the_system_refuses_is_not_called_truncated(model, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    for suffix in (".pt", ".safetensors"):
+        (tmp_path / f"folder{suffix}").mkdir()
+        with pytest.raises(IsADirectoryError, match=rf"folder\{suffix} is a folder; give the file"):
+            interop.load_torch_model(tmp_path / f"folder{suffix}")
+    interop.save_torch_model(model, tmp_path / "weights.pt")
+    for error in (PermissionError(13, "denied"), MemoryError("no more")):
+
+        def refuse(*arguments, error=error, **options):
+            raise error
+
+        monkeypatch.setattr(torch, "load", refuse)
+        with pytest.raises(type(error)):
+            interop.load_torch_model(tmp_path / "weights.pt")
+    interop.save_torch_model(model, tmp_path / "weights.safetensors")
+
+    def deny(path, *arguments):
+        raise PermissionError(13, "denied", str(path))
+
+    monkeypatch.setattr(Path, "open", deny)
+    with pytest.raises(PermissionError):
+        interop.load_torch_model(tmp_path / "weights.safetensors")
 
 
 def test_the_librarys_own_files_are_told_apart(model, tmp_path):
@@ -511,6 +656,16 @@ def test_pytorch_files(model, state, tmp_path, suffix):
         assert_same_bits((returned.basis, returned.params), (model.basis, model.params))
 
 
+def test_a_view_that_negates_is_read_as_it_looks(state):
+    torch, network = torch_network(state)
+    entries = network.state_dict()
+    bias = entries["core.bias"]
+    entries["core.bias"] = torch.complex(bias, bias).conj().imag
+    assert entries["core.bias"].is_neg()
+    read = interop.model_from_state_dict(entries)
+    np.testing.assert_array_equal(read.params["core"]["bias"], -state["core.bias"])
+
+
 def test_tensors_that_are_being_trained(model, state):
     _, network = torch_network(state)
     tensors = dict(network.named_parameters())
@@ -574,16 +729,16 @@ def test_the_page_runs_from_top_to_bottom(colour_photograph, tmp_path, monkeypat
 
     page = (Path(__file__).parents[1] / "docs" / "pytorch.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     monkeypatch.chdir(tmp_path)
     basis = random_basis(17, 3)
     model = with_settings(random_model(basis, features=4), regularization=0.003, noise_weight=40.0)
     interop.save_torch_model(random_model(basis, seed=1), "network.pt")
-    np.savez("basis.npz", left=basis.left, right=basis.right)
+    scipy.io.savemat("authors.mat", {"l": basis.left, "r": basis.right})
     Path("net_iter_200000.caffemodel").write_bytes(net_bytes(random_layers(17, 3, 4)))
     monkeypatch.setattr(gx, "load_model", lambda name: {"glra": model}[name])
     blurred = colour_photograph[:40, :48]
-    page_names = {"blurred": blurred}
+    page_names = {"blurred": blurred, "name_of_left": "l", "name_of_right": "r"}
 
     def run(block):
         exec(compile(block, "a block of docs/pytorch.md", "exec"), page_names)
@@ -610,6 +765,8 @@ def test_the_page_runs_from_top_to_bottom(colour_photograph, tmp_path, monkeypat
     run(blocks[4])
     assert page_names["again"].config == model.config
     run(blocks[5])
+    run(blocks[6])
+    np.testing.assert_array_equal(page_names["basis"].left, basis.left)
     assert page_names["restored"].shape == (24, 32, 3)
 
 
@@ -644,6 +801,104 @@ def test_a_pickle_that_wants_to_run_code_is_refused(state, tmp_path, written, pl
     assert not (tmp_path / "broken into").exists()
 
 
+def written_by_hand(name):
+    """A pickle that calls `name` with one argument, as PyTorch's oldest files are written."""
+    module, _, function = name.rpartition(".")
+    return f"\x80\x02c{module}\n{function}\nX\x01\x00\x00\x00a\x85R.".encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("torch.load", "torch.compile", "torch.hub.load", "torch._utils._import_dotted_name"),
+        *("torch.storage._load_from_bytes", "__builtin__.eval", "argparse.Namespace"),
+    ],
+)
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_pytorch_does_not_allow_is_named(tmp_path, name, cut):
+    pytest.importorskip("torch")
+    path = tmp_path / "weights.pt"
+    path.write_bytes(written_by_hand(name)[: -1 if cut else None])
+    quoted = re.escape(name.replace("__builtin__", "builtins"))
+    with pytest.raises(ValueError, match=rf"wants to call {quoted} when it is opened"):
+        interop.load_torch_model(path)
+
+
+def test_what_pytorch_allows_is_not_called_foreign(tmp_path):
+    torch = pytest.importorskip("torch")
+    with_attribute = torch.ones(2)
+    with_attribute.origin = "here"
+    content = {
+        "counter": collections.Counter("aab"),
+        "set": {1, 2},
+        "bytes": bytearray(b"ab"),
+        "complex": 1j,
+        "plain": [torch.device("cpu"), torch.bfloat16, torch.Size([2])],
+        "sparse": torch.eye(2).to_sparse(),
+        "attribute": with_attribute,
+        "parameter": torch.nn.Parameter(torch.ones(2)),
+        "half": torch.ones(2).half(),
+    }
+    path = tmp_path / "weights.pt"
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    assert interop.read_state_dict(path).keys() == content.keys()
+    whole = path.read_bytes()
+    for length in (*range(14, len(whole), 131), len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="it may be truncated: copy it again"):
+            interop.read_state_dict(path)
+
+
+@pytest.mark.parametrize("new_format", [True, False], ids=["zip", "legacy"])
+def test_another_protocol_is_named(state, tmp_path, new_format):
+    torch, network = torch_network(state)
+    path = tmp_path / "weights.pt"
+    options = {"pickle_protocol": 4, "_use_new_zipfile_serialization": new_format}
+    torch.save(network.state_dict(), path, **options)
+    with pytest.raises(ValueError, match=r"weights\.pt is pickled with protocol 4"):
+        interop.load_torch_model(path)
+    torch.save({"args": argparse.Namespace()}, path, **options)
+    with pytest.raises(ValueError, match=r"wants to call argparse\.Namespace"):
+        interop.load_torch_model(path)
+
+
+def test_a_bit_that_flipped_is_found(model, tmp_path):
+    pytest.importorskip("torch")
+    path = tmp_path / "weights.pt"
+    interop.save_torch_model(model, path)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        members = [entry for entry in archive.infolist() if entry.file_size > 8]
+    assert len(members) > 10
+    for entry in members:
+        damaged = bytearray(whole)
+        name_and_extra = whole[entry.header_offset + 26 : entry.header_offset + 30]
+        start = entry.header_offset + 30 + sum(np.frombuffer(name_and_extra, "<u2").tolist())
+        damaged[start + entry.file_size // 2] ^= 0x10
+        path.write_bytes(damaged)
+        quoted = re.escape(entry.filename)
+        with pytest.raises(
+            ValueError, match=rf"is damaged: the checksum of {quoted} in it is wrong"
+        ):
+            interop.load_torch_model(path)
+
+
+def test_a_file_without_checksums_is_read(model, tmp_path):
+    torch = pytest.importorskip("torch", minversion="2.6")
+    path = tmp_path / "weights.pt"
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        interop.save_torch_model(model, path)
+        returned = interop.load_torch_model(path)
+        torch.save({"args": argparse.Namespace()}, path)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert_same_bits((returned.basis, returned.params), (model.basis, model.params))
+    with pytest.raises(ValueError, match=r"wants to call argparse\.Namespace"):
+        interop.load_torch_model(path)
+
+
 def test_a_whole_module_is_refused(state, tmp_path):
     torch, network = torch_network(state)
     torch.save(network, tmp_path / "module.pt")
@@ -673,5 +928,5 @@ def test_another_kind_of_content(state, tmp_path):
     with pytest.raises(ValueError, match="holds a list, not a state dict"):
         interop.load_torch_model(path)
     torch.save({"epoch": 3, "model": network.state_dict()}, path)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt.*unknown epoch.*unknown model"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt.*under 'model'.*unknown epoch"):
         interop.load_torch_model(path, basis=random_basis(9, 4))

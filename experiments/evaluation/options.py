@@ -47,8 +47,8 @@ class EvaluateOptions:
       limit: Number of photographs, the first by name; all if not given.
       methods: blurred, eq8, and the names in experiments.rivals; options follow a colon:
         wiener:noise_to_signal=0.001
-      models: Names, files, or LABEL=FILE. Files may be .caffemodel, with --basis.
-      basis: .npz file with the arrays left and right, for .caffemodel files.
+      models: Names, files, or LABEL=FILE. Files may be of PyTorch or Caffe (.caffemodel).
+      basis: .npz file with the arrays left and right, for weights that come without them.
       leaky: Labels of models that were trained on images scored here; recorded.
       clean: Labels of models that were not; recorded.
       borders: Score the centre crop, or the full image.

@@ -20,6 +20,7 @@ A state dict is a mapping of names to PyTorch tensors or NumPy arrays, float32. 
 needed only for `.pt` and `.pth` files.
 """
 
+from glra_jax.interop.entries import LAYERS
 from glra_jax.interop.files import (
     UnreadEntry,
     load_torch_model,
@@ -27,7 +28,6 @@ from glra_jax.interop.files import (
     save_torch_model,
 )
 from glra_jax.interop.state_dicts import (
-    LAYERS,
     model_from_state_dict,
     model_to_state_dict,
     params_from_state_dict,

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import pickle
-import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,15 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from glra_jax.interop.file_kinds import (
+    PYTORCH,
+    SAFETENSORS,
+    check_is_file,
+    kind_of,
+    reason_of,
+    unreadable,
+)
+from glra_jax.interop.pickles import foreign_name, pickle_of
 from glra_jax.interop.state_dicts import model_from_state_dict, model_to_state_dict
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model, write_atomically
@@ -68,8 +76,9 @@ def load_torch_model(
       The model.
 
     Raises:
-      FileNotFoundError: no such file.
       ImportError: PyTorch is missing, for `.pt` and `.pth`.
+      OSError: no such file, a folder, or one that may not be read.
+      TypeError: `basis` or `names` of another type.
       ValueError: what `read_state_dict` and `model_from_state_dict` refuse; or a file that
         `glra_jax.save_model` wrote.
     """
@@ -99,11 +108,16 @@ def save_torch_model(
       FileExistsError: the file exists and `overwrite` is False.
       ImportError: PyTorch is missing, for `.pt` and `.pth`.
       TypeError: not a model.
-      ValueError: another suffix.
+      ValueError: another suffix; weights that could not be read back, as half precision or NaN.
     """
     path = Path(path)
+    torch_file = _is_torch_file(path)
     state = model_to_state_dict(model)
-    if _is_torch_file(path):
+    try:
+        model_from_state_dict(state)
+    except ValueError as error:
+        raise ValueError(f"{path} is not written, it could not be read back: {error}") from error
+    if torch_file:
         torch = _import_torch()
         buffer = io.BytesIO()
         torch.save({name: torch.from_numpy(array) for name, array in state.items()}, buffer)
@@ -126,15 +140,14 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Any]:
       for what NumPy has no dtype for.
 
     Raises:
-      FileNotFoundError: no such file.
       ImportError: PyTorch is missing, for `.pt` and `.pth`.
-      ValueError: another suffix; a truncated file or one of another kind; a pickle that holds more
-        than tensors and plain values, and would have to run code to be opened.
+      OSError: no such file, a folder, or one that may not be read.
+      ValueError: another suffix; a truncated or damaged file or one of another kind; a pickle that
+        holds more than tensors and plain values, and would have to run code to be opened.
     """
     path = Path(path)
     torch_file = _is_torch_file(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
+    check_is_file(path)
     state = _read_torch(path) if torch_file else _read_safetensors(path)
     if not isinstance(state, Mapping):
         raise ValueError(
@@ -144,6 +157,8 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray | UnreadEntry]:
+    with path.open("rb") as opened:  # safetensors gives no reason why a file may not be read
+        start = opened.read(512)
     state: dict[str, np.ndarray | UnreadEntry] = {}
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -154,8 +169,8 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray | UnreadEntry]:
                     state[name] = file.get_tensor(name)
                 else:
                     state[name] = UnreadEntry(tuple(entry.get_shape()), dtype)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(_damaged(path, "safetensors", error)) from error
+    except safetensors.SafetensorError as error:
+        raise ValueError(unreadable(path, start, SAFETENSORS, reason_of(error))) from error
     return state
 
 
@@ -172,7 +187,7 @@ def _read_settings(path: Path) -> dict[str, float]:
     try:
         written = dict(json.loads(metadata[_SETTINGS_KEY]))
         return {name: float(written[name]) for name in _SETTINGS}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} has unreadable metadata, {_SETTINGS_KEY} = {metadata[_SETTINGS_KEY]!r}; it "
             f"must be JSON with the numbers {' and '.join(_SETTINGS)}"
@@ -181,67 +196,61 @@ def _read_settings(path: Path) -> dict[str, float]:
 
 def _read_torch(path: Path) -> Any:
     torch = _import_torch()
+    data = path.read_bytes()  # once: what is checked is what is opened
+    is_zip = _check_zip(path, data)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # a damaged file makes PyTorch raise almost anything
-        foreign = _foreign_name(path)
-        if foreign is None:
-            raise ValueError(_damaged(path, "PyTorch", error)) from error
+        # PyTorch's own text on pickles advises to load them unsafely: it is not shown.
+        unsaid = isinstance(error, pickle.UnpicklingError)
+        reason = type(error).__name__ if unsaid else reason_of(error)
+        raise ValueError(_refusal(path, data, reason, is_zip)) from None
+
+
+def _check_zip(path: Path, data: bytes) -> bool:
+    """Whether it is a zip archive; raises for one that is cut short or damaged."""
+    if not data.startswith(b"PK"):
+        return False
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # PyTorch can be told to write no checksums, which are 0 then.
+            has_checksums = any(entry.CRC for entry in archive.infolist())
+            damaged = archive.testzip() if has_checksums else None
+    except MemoryError:
+        raise
+    except Exception as error:  # damage makes zipfile raise almost anything
+        raise ValueError(unreadable(path, data, PYTORCH, reason_of(error))) from error
+    if damaged is not None:
         raise ValueError(
+            f"{path} is damaged: the checksum of {damaged} in it is wrong; copy the file again"
+        )
+    return True
+
+
+def _refusal(path: Path, data: bytes, reason: str, is_zip: bool) -> str:
+    """Why PyTorch did not open a file."""
+    foreign = foreign_name(data)
+    if foreign is not None:
+        return (
             f"{path} wants to call {foreign} when it is opened, and was refused: a pickle of more "
             f"than tensors can run any code. If it is yours, save module.state_dict() alone, or a "
             f"safetensors file"
-        ) from None  # PyTorch's own text advises to load it unsafely
-
-
-def _damaged(path: Path, kind: str, error: Exception) -> str:
-    reason = type(error).__name__
-    if not isinstance(error, pickle.UnpicklingError) and str(error):
-        reason += f": {str(error).splitlines()[0].partition('. ')[0]}"
-    return f"{path} is not a whole {kind} file ({reason}); it may be truncated: copy it again"
-
-
-class _ForeignNameError(Exception):
-    """A pickle asked for a function or class that a file of tensors has no use for."""
-
-
-class _Entries(dict):
-    """Stands for the ordered dict of a state dict, which carries attributes."""
-
-
-class _Inspector(pickle.Unpickler):
-    """Walks through a pickle without importing or calling anything that it names."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Gives a stand-in for what PyTorch uses for tensors; raises for all else."""
-        full = f"{module}.{name}"
-        if full == "collections.OrderedDict":
-            return _Entries
-        if re.fullmatch(r"torch\.\w+|torch\._utils\.\w+|torch\.storage\.\w+", full):
-            return lambda *_: None
-        raise _ForeignNameError(full)
-
-    def persistent_load(self, pid: Any) -> Any:
-        """Gives nothing for a tensor's values."""
-        del pid
-
-
-def _foreign_name(path: Path) -> str | None:
-    """The first function or class, outside PyTorch's tensors, that a pickle would call."""
-    try:
-        data = path.read_bytes()
-        if data.startswith(b"PK"):
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                names = [n for n in archive.namelist() if n.endswith("data.pkl")]
-                data = archive.read(names[0])
-        stream = io.BytesIO(data)
-        for _ in range(5):  # the old format is five pickles, then raw values
-            _Inspector(stream).load()
-    except _ForeignNameError as error:
-        return str(error)
-    except Exception:  # damaged: nothing more to learn
-        return None
-    return None
+        )
+    if kind_of(data) == PYTORCH:
+        protocol = pickle_of(data)[1]
+        if protocol > 3:
+            return (
+                f"{path} is pickled with protocol {protocol}, which PyTorch does not open safely: "
+                f"save it without pickle_protocol"
+            )
+        if is_zip:
+            return (
+                f"{path} is whole, but this PyTorch cannot open it ({reason}): save "
+                f"module.state_dict() with torch.save once more"
+            )
+    return unreadable(path, data, PYTORCH, reason)
 
 
 def _is_torch_file(path: Path) -> bool:
