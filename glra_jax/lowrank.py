@@ -191,8 +191,8 @@ def _fit_array(kernels: jax.Array, rank: int, num_iters: int) -> tuple[Basis, ja
             done, lambda: (kept, kept_error), lambda: _new_left(sums, right)
         )
         better = error < kept_error
-        choose = partial(jnp.where, better)
-        return jax.tree.map(choose, basis, kept), choose(error, kept_error), ~better
+        kept = jax.tree.map(partial(jnp.where, better), basis, kept)
+        return kept, jnp.where(better, error, kept_error), ~better
 
     def step(
         state: tuple[Basis, jax.Array, jax.Array], _: None

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from glra_jax import validation
 
 _RADIUS, _SIGMA = 5, 1.5  # the 11-tap Gaussian window of Wang et al.
+SMALLEST_SSIM_SIDE = 2 * _RADIUS + 1  # of an image, in pixels
 
 
 def _checked_pair(image: jax.Array, reference: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -100,7 +101,7 @@ def ssim(image: jax.Array, reference: jax.Array, *, peak: float = 1.0) -> jax.Ar
     image, reference = _checked_pair(image, reference)
     validation.check_positive(peak, "peak")
     rows = 1 if image.ndim == 4 else 0
-    if min(image.shape[rows : rows + 2]) < 2 * _RADIUS + 1:
+    if min(image.shape[rows : rows + 2]) < SMALLEST_SSIM_SIDE:
         raise ValueError(f"images must be at least 11×11 for SSIM, got shape {image.shape}")
     similarity = _ssim_map(image, reference, (rows, rows + 1), "symmetric", peak)
     inner = slice(_RADIUS, -_RADIUS)

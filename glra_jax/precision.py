@@ -10,5 +10,5 @@ def product_precision() -> jax.lax.Precision | None:
       Full precision; or None, if `jax.default_matmul_precision` or the option
       `jax_default_matmul_precision` asks for one, which JAX then follows.
     """
-    asked = jax.config.jax_default_matmul_precision
+    asked = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return None if asked else jax.lax.Precision.HIGHEST

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from glra_jax import validation
 from glra_jax.kernel_families import KernelFamilies
+from glra_jax.metrics import SMALLEST_SSIM_SIDE
 from glra_jax.starts import PASSING_STARTS, check_start
 
 
@@ -29,7 +30,8 @@ class TrainConfig:
       basis_kernels: Number of kernels that the basis is fitted on, at least 1.
       start: Starting weights: eq. 8 passed on, eq. 8 denoised, the paper's, or all random.
       trained: All layers, or layers 4 to 6 on eq. 8 (see glra_jax.refinement), cheaper by far.
-      loss: Squared error, as in the paper, or mean PSNR, to which easy examples count as much.
+      loss: Squared error, as in the paper; mean PSNR, to which easy examples count as much; or mean
+        PSNR and SSIM, which keeps more detail.
       optimizer: Adam, as in the paper, or SOAP, which learns much faster (see glra_jax.soap).
       learning_rate: Largest learning rate, above 0, before layer_rates.
       schedule: Learning rate: halved every halve_every steps, polynomial of power 2, or cosine.
@@ -54,7 +56,7 @@ class TrainConfig:
     basis_kernels: int = 300
     start: Literal["identity", "shrinkage", "glra", "random"] = "identity"
     trained: Literal["all", "refinement"] = "all"
-    loss: Literal["squared", "psnr"] = "squared"
+    loss: Literal["squared", "psnr", "psnr-ssim"] = "squared"
     optimizer: Literal["adam", "soap"] = "adam"
     learning_rate: float = 1e-3
     schedule: Literal["halving", "polynomial", "cosine"] = "cosine"
@@ -89,6 +91,12 @@ class TrainConfig:
             raise ValueError(f"rank {self.rank} is above the support {self.support}")
         if self.patch < self.support:
             raise ValueError(f"patch {self.patch} is smaller than the support {self.support}")
+        restored = self.patch - self.support + 1
+        if self.loss == "psnr-ssim" and restored < SMALLEST_SSIM_SIDE:
+            raise ValueError(
+                f"loss='psnr-ssim' needs restored patches of {SMALLEST_SSIM_SIDE} pixels, got "
+                f"{restored}; take a larger patch"
+            )
         if self.kernels.max_size > self.support:
             raise ValueError(
                 f"kernels of size {self.kernels.max_size} are larger than the support "

@@ -47,7 +47,7 @@ def test_the_program_writes_a_picture_once(tmp_path, capsys):
     with Image.open(io.BytesIO(path.read_bytes())) as picture:
         assert picture.format == "PNG"
     assert "disk blur, 1% noise: PSNR in dB: blurred" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="show.png exists"):
+    with pytest.raises(SystemExit, match=r"show\.png exists"):
         main(arguments)
 
 

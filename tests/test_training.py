@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.signal
 import skimage.data
+from skimage.metrics import structural_similarity
 
 import glra_jax as gx
 from glra_jax.datasets import Planes, pack_planes
@@ -27,6 +28,7 @@ from glra_jax.training import (
     objective,
     optimizer,
     psnr_loss,
+    psnr_ssim_loss,
     replicated,
     restored_batch,
     trained_model,
@@ -321,6 +323,22 @@ def test_psnr_loss_is_minus_the_mean_psnr_and_levels_off():
     assert float(found) == pytest.approx(exact, abs=0.02)
     slope = jax.grad(psnr_loss)(np.float32(sharp), np.float32(sharp))
     assert np.isfinite(slope).all()
+
+
+def test_psnr_ssim_loss_takes_off_the_similarity():
+    rng = np.random.default_rng(1)
+    sharp = rng.random((2, 20, 24, 1)).astype(np.float32)
+    restored = sharp + np.float32(0.1) * rng.normal(size=sharp.shape).astype(np.float32)
+    similarity = [
+        structural_similarity(
+            a[..., 0], b[..., 0], gaussian_weights=True, use_sample_covariance=False, data_range=1.0
+        )
+        for a, b in zip(restored, sharp, strict=True)
+    ]
+    found = jax.jit(psnr_ssim_loss)(restored, sharp)
+    expected = float(psnr_loss(restored, sharp)) - 30 * np.mean(similarity)
+    assert float(found) == pytest.approx(expected, abs=1e-3)
+    assert np.isfinite(jax.grad(psnr_ssim_loss)(sharp, sharp)).all()
 
 
 # --- devices -----------------------------------------------------------------------------------

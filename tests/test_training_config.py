@@ -135,7 +135,8 @@ def test_crop_leaves_room_for_the_largest_blur():
         ({"noise_weight": -1.0}, "noise_weight must be .* at least 0, got -1.0"),
         ({"noise_weight": float("nan")}, "noise_weight must be finite .* got nan"),
         ({"trained": "core"}, "trained must be one of all, refinement, got 'core'"),
-        ({"loss": "ssim"}, "loss must be one of squared, psnr, got 'ssim'"),
+        ({"loss": "ssim"}, "loss must be one of squared, psnr, psnr-ssim, got 'ssim'"),
+        ({"loss": "psnr-ssim", "patch": 160}, "restored patches of 11 pixels, got 10"),
         ({"optimizer": "sgd"}, "optimizer must be one of adam, soap, got 'sgd'"),
         (
             {"trained": "refinement", "start": "glra"},
