@@ -40,9 +40,8 @@ _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 # Axes of a stack `(n, d, d)` of kernels to find `L`, and of their transposes to find `R`.
 _ROWS, _COLUMNS = (0, 1, 2), (0, 2, 1)
 
-_START_FROM = 128  # about as many kernels, spread over all, give the first guess
-_STRONG = 16  # eigenvectors that are taken away before the weak ones are sought
-_WEAK = 1e-4  # of the largest eigenvalue: below it they are so sought
+_START_FROM = 128  # about as many random sums of kernels give the first guess
+_STRONG = 1e-4  # of the largest eigenvalue: above it eigenvectors are strong, below it weak
 _WORTHWHILE = 5e-5  # of the error: what half a sweep must gain
 
 
@@ -50,8 +49,8 @@ class _Gram(NamedTuple):
     """The Gram matrix of one side, `S diag(s) Sᵀ + rest`: rounding in `S` does not reach `rest`.
 
     Attributes:
-      strong: `(d, k)`, eigenvectors in the columns, 0 where an eigenvalue is not strong.
-      values: `(k,)`, their eigenvalues.
+      strong: `(d, d)`, eigenvectors in the columns, 0 where an eigenvalue is not strong.
+      values: `(d,)`, the eigenvalues.
       rest: `(d, d)`.
     """
 
@@ -76,9 +75,18 @@ def _without(basis: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _start_gram(stack: jax.Array) -> jax.Array:
-    """Sum of `K_p K_pᵀ` over some p."""
-    some = stack[:: max(1, len(stack) // _START_FROM)]
-    side = jnp.swapaxes(some, 0, 1).reshape(some.shape[1], -1)
+    """About the sum over p of `K_p K_pᵀ`: groups of kernels are summed with random signs first.
+
+    The products of different kernels in a group cancel on the mean, and no kernel is left out.
+    """
+    count, support, _ = stack.shape
+    size = max(1, count // _START_FROM)
+    groups = count // size
+    signs = jax.random.rademacher(jax.random.key(0), (count, 1, 1), stack.dtype)
+    signed = signs * stack
+    sums = signed[: groups * size].reshape(groups, size, support, support).sum(axis=1)
+    sums = sums.at[: count - groups * size].add(signed[groups * size :])
+    side = jnp.swapaxes(sums, 0, 1).reshape(support, -1)
     return _matmul(side, side.T)
 
 
@@ -88,16 +96,19 @@ def _gram(stack: jax.Array, basis: jax.Array) -> jax.Array:
     return _matmul(side, side.T)
 
 
-def _gram_of_rest(stack: jax.Array, basis: jax.Array, strong: jax.Array) -> jax.Array:
-    """The same after the strong directions are taken away."""
-    rest = _without(strong, _times(stack, basis))
+def _gram_of_rest(stack: jax.Array, basis: jax.Array, projector: jax.Array) -> jax.Array:
+    """The same after what a projector keeps is taken away."""
+    side = _times(stack, basis)
+    rest = side - _matmul(projector, side)
     return _matmul(rest, rest.T)
 
 
-def _squared_outside(stack: jax.Array, basis: jax.Array) -> jax.Array:
-    """Sum over p of `‖K_p - K_p R Rᵀ‖²`."""
+def _squared_error(stack: jax.Array, basis: Basis) -> jax.Array:
+    """`‖K - L M Rᵀ‖² = ‖K - K R Rᵀ‖² + ‖K R - L Lᵀ K R‖²`, summed over p."""
     rows = stack.reshape(-1, stack.shape[2])
-    return jnp.sum((rows - _matmul(_matmul(rows, basis), basis.T)) ** 2)
+    outside_right = rows - _matmul(_matmul(rows, basis.right), basis.right.T)
+    outside_left = _without(basis.left, _times(stack, basis.right))
+    return jnp.sum(outside_right**2) + jnp.sum(outside_left**2)
 
 
 class _Sums(NamedTuple):
@@ -125,23 +136,24 @@ def _leading(sums: _Sums, axes: tuple[int, int, int], basis: jax.Array) -> tuple
     values, vectors = values[::-1], vectors[:, ::-1]
 
     def at_once() -> tuple[jax.Array, _Gram]:
-        none = jnp.zeros_like(vectors[:, :_STRONG])
-        return vectors[:, :rank], _Gram(none, values[:_STRONG], gram)
+        return vectors[:, :rank], _Gram(jnp.zeros_like(vectors), values, gram)
 
     def strong_first() -> tuple[jax.Array, _Gram]:
-        is_strong = (values > 1e-4 * values[0])[:_STRONG]
-        strong = jnp.where(is_strong, vectors[:, :_STRONG], 0.0)
-        rest = sums.total(_gram_of_rest, axes, basis, strong)
+        is_strong = values > _STRONG * values[0]
+        strong = jnp.where(is_strong, vectors, 0.0)
+        projector = _matmul(strong, strong.T)
+        rest = sums.total(_gram_of_rest, axes, basis, projector)
+        scale = jnp.trace(rest)
+        scale = jnp.where(scale > 0, scale, 1.0)
         rest = _without(strong, _without(strong, rest).T)
         # Behind all others come, with negative eigenvalues, the strong ones again.
-        behind = jnp.trace(rest) * _matmul(strong, strong.T)
-        _, weak = jnp.linalg.eigh(rest - behind, symmetrize_input=True)
+        _, weak = jnp.linalg.eigh(rest - scale * projector, symmetrize_input=True)
         place, count = jnp.arange(rank), jnp.sum(is_strong)
         weak = weak[:, ::-1][:, jnp.maximum(place - count, 0)]
         leading = jnp.where(place < count, vectors[:, :rank], weak)
-        return leading, _Gram(strong, values[:_STRONG], rest)
+        return leading, _Gram(strong, values, rest)
 
-    return sums.choose(values[rank - 1] < _WEAK * values[0], strong_first, at_once)
+    return sums.choose(values[rank - 1] <= _STRONG * values[0], strong_first, at_once)
 
 
 def _energy_outside(gram: _Gram, basis: jax.Array) -> jax.Array:
@@ -164,13 +176,9 @@ def _new_right(sums: _Sums, basis: Basis) -> tuple[jax.Array, jax.Array]:
 
 
 def _new_left(sums: _Sums, right: jax.Array) -> tuple[Basis, jax.Array]:
-    """The second half: the left basis for a right one, and the squared error.
-
-    `‖K - L M Rᵀ‖² = ‖K - K R Rᵀ‖² + ‖K R - L Lᵀ K R‖²`.
-    """
-    left, gram = _leading(sums, _ROWS, right)
-    error = sums.total(_squared_outside, _ROWS, right) + _energy_outside(gram, left)
-    return Basis(left, right), error
+    """The second half: the left basis for a right one, and the squared error."""
+    basis = Basis(_leading(sums, _ROWS, right)[0], right)
+    return basis, sums.total(_squared_error, _ROWS, basis)
 
 
 @partial(jax.jit, static_argnames=("rank", "num_iters"))
@@ -251,6 +259,7 @@ def _checked_stack(kernels: jax.typing.ArrayLike, rank: int) -> jax.Array:
     if kernels.ndim != 3 or kernels.shape[1] != kernels.shape[2] or kernels.size == 0:
         raise ValueError(f"kernels must be (n, d, d) and not empty, got shape {kernels.shape}")
     validation.check_float(kernels, "kernels")
+    kernels = kernels.astype(jnp.promote_types(kernels.dtype, jnp.float32))
     if rank > kernels.shape[1]:
         raise ValueError(
             f"rank {rank} is above the support {kernels.shape[1]}; choose a lower rank"
@@ -266,13 +275,13 @@ def fit_glra(
     """Finds the two bases that serve many kernels best.
 
     Minimises `Σ_p ‖K_p - L M_p Rᵀ‖²` over orthonormal `L`, `R` and free `M_p` by alternating
-    eigenproblems, from the leading left singular vectors of some kernels side by side. Once half
-    a sweep gains less than 5e-5 of the error no further ones are made.
+    eigenproblems, from about the leading left singular vectors of all kernels side by side. Once
+    half a sweep gains less than 5e-5 of the error no further ones are made.
 
     Args:
       kernels: `(n, d, d)` floating; or, where they do not fit in memory together, a list of such
         chunks or a function without arguments that returns a fresh iterator over chunks (it is
-        called five times a sweep at most). Arrays may be traced, chunks not.
+        called once, and five times a sweep at most). Arrays may be traced, chunks not.
       rank: number of columns `m` of each basis, at most `d`.
       num_iters: number of sweeps.
 
@@ -349,7 +358,7 @@ def brightness(basis: Basis, core: jax.Array) -> jax.Array:
     Returns:
       Scalar.
     """
-    return basis.left.sum(axis=0) @ core @ basis.right.sum(axis=0)
+    return _matmul(_matmul(basis.left.sum(axis=0), core), basis.right.sum(axis=0))
 
 
 def deconvolution_core(

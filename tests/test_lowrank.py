@@ -106,6 +106,60 @@ def test_full_rank_loses_nothing():
     assert orthonormality(basis) < 1e-5
 
 
+@pytest.mark.parametrize("kernel", [np.ones((2, 2)), np.outer([1, 2, -3], [2, 0, 1])])
+def test_a_basis_wider_than_the_kernels_is_orthonormal(kernel):
+    rank = len(kernel)
+    basis, errors = gx.fit_glra(kernel[None].astype(np.float32), rank=rank)
+    assert orthonormality(basis) < 1e-5
+    assert 0 <= errors[-1] < 1e-9 * (kernel**2).sum()
+
+
+@pytest.mark.parametrize("residual", [1e-3, 1e-5, 1e-7])
+def test_the_error_is_right_also_where_next_to_nothing_is_left(residual):
+    rng = np.random.default_rng(7)
+    scale = np.where(np.arange(20) < 8, 1.0, np.sqrt(residual))
+    left, right = (np.linalg.qr(rng.normal(size=(20, 20)))[0] for _ in range(2))
+    kernels = left @ (rng.normal(size=(30, 20, 20)) * scale[:, None] * scale) @ right.T
+    kernels = kernels.astype(np.float32)
+    basis, errors = gx.fit_glra(kernels, rank=8)
+    exact = squared_error(kernels.astype(np.float64), *basis)
+    assert float(errors[-1]) == pytest.approx(exact, rel=1e-3)
+    assert exact <= 1.001 * reference_glra(kernels.astype(np.float64), 8, 8)[-1]
+
+
+@pytest.mark.parametrize("strong", [3, 12])
+def test_weak_directions_beside_many_strong_ones_are_found(strong):
+    rng = np.random.default_rng(8)
+    scale = np.r_[np.ones(strong), 10.0 ** np.linspace(-2, -5, 20 - strong)]
+    left, right = (np.linalg.qr(rng.normal(size=(20, 20)))[0] for _ in range(2))
+    kernels = left @ (rng.normal(size=(9, 20, 20)) * np.minimum.outer(scale, scale)) @ right.T
+    basis, _ = gx.fit_glra(kernels, rank=strong + 4)
+    best = reference_glra(kernels, strong + 4, 8)[-1]
+    assert squared_error(kernels, *basis) <= 1.01 * best
+
+
+def test_no_kernel_is_left_out_of_the_start():
+    """Every other kernel has its own rows and columns, which a start from the rest would miss."""
+    kernels = np.zeros((256, 12, 12), np.float32)
+    rng = np.random.default_rng(9)
+    kernels[::2, :5, :5] = rng.normal(size=(128, 5, 5))
+    kernels[1::2, 6:11, 6:11] = 3 * rng.normal(size=(128, 5, 5))
+    basis, _ = gx.fit_glra(kernels, rank=5)
+    total = float((kernels**2).sum())
+    assert squared_error(kernels, *basis) == pytest.approx(
+        float((kernels[::2] ** 2).sum()), abs=1e-3 * total
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_half_precision_is_fitted_in_float32(dtype):
+    kernels = jnp.asarray(random_stack(10), dtype)
+    basis, errors = gx.fit_glra(kernels, rank=4, num_iters=2)
+    assert basis.left.dtype == errors.dtype == jnp.float32
+    expected = reference_glra(np.asarray(kernels, np.float64), 4, 2)
+    np.testing.assert_allclose(errors, expected, rtol=1e-2)
+
+
 def chunked(kernels):
     return [kernels[:2], kernels[2:3], kernels[3:]]
 
