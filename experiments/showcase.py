@@ -134,12 +134,14 @@ def main(arguments: list[str] | None = None) -> None:
             raise FileExistsError(
                 f"{options.output} exists; choose another --output or allow --overwrite"
             )
+        if options.output.is_dir():
+            raise IsADirectoryError(f"{options.output} is a folder; name a file in it")
+        options.output.parent.mkdir(parents=True, exist_ok=True)
         examples = []
         for example in restore_all(options):
             examples.append(example)
             scores = ", ".join(f"{name} {score:.2f}" for name, score in example.scores.items())
             print(f"{example.name}: PSNR in dB: {scores}", flush=True)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(options.output, draw_sheet(examples), overwrite=options.overwrite)
         print(f"written: {options.output}")
     except (OSError, ValueError, ImportError) as error:
