@@ -1,25 +1,19 @@
-"""Generalized low-rank approximation (GLRA): two bases shared by many matrices.
+"""A low-rank basis, what it keeps of a kernel, and the core with which a kernel is undone.
 
 Kernels here are the pseudo-inverses of blur kernels: `(d, d)` float32 arrays, centred. A basis is
-a pair of matrices `left`, `right`, `(d, m)` with orthonormal columns; a kernel is about
-`left @ M @ right.T`, and its core `M` is `(m, m)`.
+a pair of matrices `left`, `right`, `(d, m)` with orthonormal columns, which `glra.fit_glra` finds;
+a kernel is about `left @ M @ right.T`, and its core `M` is `(m, m)`.
 
-Ye, "Generalized Low Rank Approximations of Matrices", Machine Learning 61, 2005; Ren et al. 2018,
-eq. 5 to 7.
+Ren et al. 2018, eq. 6 and 7.
 """
 
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from glra_jax import kernels as kernels_lib
-from glra_jax import validation
-
-Chunks = Iterable[jax.Array] | Callable[[], Iterable[jax.Array]]
+from glra_jax.precision import full_matmul
 
 
 class Basis(NamedTuple):
@@ -32,279 +26,6 @@ class Basis(NamedTuple):
 
     left: jax.Array
     right: jax.Array
-
-
-_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-
-
-# Axes of a stack `(n, d, d)` of kernels to find `L`, and of their transposes to find `R`.
-_ROWS, _COLUMNS = (0, 1, 2), (0, 2, 1)
-
-_START_FROM = 128  # about as many random sums of kernels give the first guess
-_STRONG = 1e-4  # of the largest eigenvalue: above it eigenvectors are strong, below it weak
-_WORTHWHILE = 5e-5  # of the error: what half a sweep must gain
-
-
-class _Gram(NamedTuple):
-    """The Gram matrix of one side, `S diag(s) Sᵀ + rest`: rounding in `S` does not reach `rest`.
-
-    Attributes:
-      strong: `(d, d)`, eigenvectors in the columns, 0 where an eigenvalue is not strong.
-      values: `(d,)`, the eigenvalues.
-      rest: `(d, d)`.
-    """
-
-    strong: jax.Array
-    values: jax.Array
-    rest: jax.Array
-
-
-def _times(stack: jax.Array, basis: jax.Array) -> jax.Array:
-    """`K_p R` of all p side by side, `(d, n m)`.
-
-    As one large matrix product, which CPUs do several times faster than many small ones.
-    """
-    count, support, _ = stack.shape
-    products = _matmul(stack.reshape(-1, support), basis).reshape(count, support, -1)
-    return jnp.swapaxes(products, 0, 1).reshape(support, -1)
-
-
-def _without(basis: jax.Array, x: jax.Array) -> jax.Array:
-    """`x - B Bᵀ x`."""
-    return x - _matmul(basis, _matmul(basis.T, x))
-
-
-def _start_gram(stack: jax.Array) -> jax.Array:
-    """About the sum over p of `K_p K_pᵀ`: groups of kernels are summed with random signs first.
-
-    The products of different kernels in a group cancel on the mean, and no kernel is left out.
-    """
-    count, support, _ = stack.shape
-    size = max(1, count // _START_FROM)
-    groups = count // size
-    signs = jax.random.rademacher(jax.random.key(0), (count, 1, 1), stack.dtype)
-    signed = signs * stack
-    sums = signed[: groups * size].reshape(groups, size, support, support).sum(axis=1)
-    sums = sums.at[: count - groups * size].add(signed[groups * size :])
-    side = jnp.swapaxes(sums, 0, 1).reshape(support, -1)
-    return _matmul(side, side.T)
-
-
-def _gram(stack: jax.Array, basis: jax.Array) -> jax.Array:
-    """Sum over p of `K_p R Rᵀ K_pᵀ`."""
-    side = _times(stack, basis)
-    return _matmul(side, side.T)
-
-
-def _gram_of_rest(stack: jax.Array, basis: jax.Array, projector: jax.Array) -> jax.Array:
-    """The same after what a projector keeps is taken away."""
-    side = _times(stack, basis)
-    rest = side - _matmul(projector, side)
-    return _matmul(rest, rest.T)
-
-
-def _squared_error(stack: jax.Array, basis: Basis) -> jax.Array:
-    """`‖K - L M Rᵀ‖² = ‖K - K R Rᵀ‖² + ‖K R - L Lᵀ K R‖²`, summed over p."""
-    rows = stack.reshape(-1, stack.shape[2])
-    outside_right = rows - _matmul(_matmul(rows, basis.right), basis.right.T)
-    outside_left = _without(basis.left, _times(stack, basis.right))
-    return jnp.sum(outside_right**2) + jnp.sum(outside_left**2)
-
-
-class _Sums(NamedTuple):
-    """How sums over kernels are made, which may lie in one array or come in chunks.
-
-    Attributes:
-      total: `(term, axes, *arguments)` -> sum of the term over all kernels.
-      choose: `jax.lax.cond`, or the same for a condition that is known.
-    """
-
-    total: Callable[..., jax.Array]
-    choose: Callable[..., Any]
-
-
-def _leading(sums: _Sums, axes: tuple[int, int, int], basis: jax.Array) -> tuple[jax.Array, _Gram]:
-    """The leading eigenvectors of the Gram matrix of one side, largest first, and the matrix.
-
-    In float32 those with eigenvalues below about 1e-7 of the largest are lost in rounding, and half
-    of the basis of a smooth family of kernels is there. Then the strong ones are taken away first,
-    and the weak ones are the eigenvectors of the Gram matrix of the rest.
-    """
-    rank = basis.shape[1]
-    gram = sums.total(_gram, axes, basis)
-    values, vectors = jnp.linalg.eigh(gram)
-    values, vectors = values[::-1], vectors[:, ::-1]
-
-    def at_once() -> tuple[jax.Array, _Gram]:
-        return vectors[:, :rank], _Gram(jnp.zeros_like(vectors), values, gram)
-
-    def strong_first() -> tuple[jax.Array, _Gram]:
-        is_strong = values > _STRONG * values[0]
-        strong = jnp.where(is_strong, vectors, 0.0)
-        projector = _matmul(strong, strong.T)
-        rest = sums.total(_gram_of_rest, axes, basis, projector)
-        scale = jnp.trace(rest)
-        scale = jnp.where(scale > 0, scale, 1.0)
-        rest = _without(strong, _without(strong, rest).T)
-        # Behind all others come, with negative eigenvalues, the strong ones again.
-        _, weak = jnp.linalg.eigh(rest - scale * projector, symmetrize_input=True)
-        place, count = jnp.arange(rank), jnp.sum(is_strong)
-        weak = weak[:, ::-1][:, jnp.maximum(place - count, 0)]
-        leading = jnp.where(place < count, vectors[:, :rank], weak)
-        return leading, _Gram(strong, values, rest)
-
-    return sums.choose(values[rank - 1] <= _STRONG * values[0], strong_first, at_once)
-
-
-def _energy_outside(gram: _Gram, basis: jax.Array) -> jax.Array:
-    """Trace of what a basis leaves of a Gram matrix."""
-    strong = jnp.sum(gram.values * jnp.sum(_without(basis, gram.strong) ** 2, axis=0))
-    return strong + jnp.trace(_without(basis, _without(basis, gram.rest).T))
-
-
-def _start(sums: _Sums, rank: int) -> Basis:
-    """A left basis from which one sweep or two will do, and none on the right."""
-    _, vectors = jnp.linalg.eigh(sums.total(_start_gram, _ROWS), symmetrize_input=True)
-    left = vectors[:, ::-1][:, :rank]
-    return Basis(left, jnp.zeros_like(left))
-
-
-def _new_right(sums: _Sums, basis: Basis) -> tuple[jax.Array, jax.Array]:
-    """The first half of a sweep of eq. 5: the right basis, and by how much the error falls."""
-    right, gram = _leading(sums, _COLUMNS, basis.left)
-    return right, _energy_outside(gram, basis.right) - _energy_outside(gram, right)
-
-
-def _new_left(sums: _Sums, right: jax.Array) -> tuple[Basis, jax.Array]:
-    """The second half: the left basis for a right one, and the squared error."""
-    basis = Basis(_leading(sums, _ROWS, right)[0], right)
-    return basis, sums.total(_squared_error, _ROWS, basis)
-
-
-@partial(jax.jit, static_argnames=("rank", "num_iters"))
-def _fit_array(kernels: jax.Array, rank: int, num_iters: int) -> tuple[Basis, jax.Array]:
-    stacks = {axes: jnp.transpose(kernels, axes) for axes in (_ROWS, _COLUMNS)}
-
-    def total(
-        term: Callable[..., jax.Array], axes: tuple[int, int, int], *args: object
-    ) -> jax.Array:
-        return term(stacks[axes], *args)
-
-    sums = _Sums(total, jax.lax.cond)
-
-    def sweep(kept: Basis, kept_error: jax.Array) -> tuple[Basis, jax.Array, jax.Array]:
-        right, gain = _new_right(sums, kept)
-        done = gain < _WORTHWHILE * kept_error
-        basis, error = jax.lax.cond(
-            done, lambda: (kept, kept_error), lambda: _new_left(sums, right)
-        )
-        better = error < kept_error
-        kept = jax.tree.map(partial(jnp.where, better), basis, kept)
-        return kept, jnp.where(better, error, kept_error), ~better
-
-    def step(
-        state: tuple[Basis, jax.Array, jax.Array], _: None
-    ) -> tuple[tuple[Basis, jax.Array, jax.Array], jax.Array]:
-        basis, error, done = state
-        state = jax.lax.cond(done, lambda: state, lambda: sweep(basis, error))
-        return state, state[1]
-
-    first = _new_left(sums, _new_right(sums, _start(sums, rank))[0])
-    (basis, _, _), errors = jax.lax.scan(step, (*first, jnp.array(False)), length=num_iters - 1)
-    return basis, jnp.concatenate([first[1][None], errors])
-
-
-def _fit_chunks(
-    chunks: Callable[[], Iterable[jax.Array]], rank: int, num_iters: int
-) -> tuple[Basis, jax.Array]:
-    """The same sweeps, with sums over kernels gathered chunk by chunk."""
-
-    @partial(jax.jit, static_argnums=(0, 2))
-    def partial_sum(
-        term: Callable[..., jax.Array],
-        chunk: jax.Array,
-        axes: tuple[int, int, int],
-        *args: object,
-    ) -> jax.Array:
-        return term(jnp.transpose(chunk, axes), *args)
-
-    def total(
-        term: Callable[..., jax.Array], axes: tuple[int, int, int], *args: object
-    ) -> jax.Array:
-        parts = [partial_sum(term, _checked_stack(chunk, rank), axes, *args) for chunk in chunks()]
-        if not parts:
-            raise ValueError(
-                "kernels gave no chunk; a generator is used up after one pass, so hand in a list "
-                "or a function that returns a fresh iterator"
-            )
-        return jnp.sum(jnp.stack(parts), axis=0)
-
-    sums = _Sums(total, lambda condition, so, otherwise: so() if condition else otherwise())
-    kept, kept_error = _new_left(sums, _new_right(sums, _start(sums, rank))[0])
-    errors = [kept_error]
-    while len(errors) < num_iters:
-        right, gain = _new_right(sums, kept)
-        if gain < _WORTHWHILE * kept_error:
-            break
-        basis, error = _new_left(sums, right)
-        if error >= kept_error:
-            break
-        kept, kept_error = basis, error
-        errors.append(kept_error)
-    return kept, jnp.stack(errors + [kept_error] * (num_iters - len(errors)))
-
-
-def _checked_stack(kernels: jax.typing.ArrayLike, rank: int) -> jax.Array:
-    kernels = jnp.asarray(kernels)
-    if kernels.ndim != 3 or kernels.shape[1] != kernels.shape[2] or kernels.size == 0:
-        raise ValueError(f"kernels must be (n, d, d) and not empty, got shape {kernels.shape}")
-    validation.check_float(kernels, "kernels")
-    kernels = kernels.astype(jnp.promote_types(kernels.dtype, jnp.float32))
-    if rank > kernels.shape[1]:
-        raise ValueError(
-            f"rank {rank} is above the support {kernels.shape[1]}; choose a lower rank"
-        )
-    if validation.is_known(kernels) and (bad := validation.count_not_finite(kernels)):
-        raise ValueError(f"kernels hold {bad} NaN or infinite values")
-    return kernels
-
-
-def fit_glra(
-    kernels: jax.Array | Chunks, *, rank: int = 50, num_iters: int = 8
-) -> tuple[Basis, jax.Array]:
-    """Finds the two bases that serve many kernels best.
-
-    Minimises `Σ_p ‖K_p - L M_p Rᵀ‖²` over orthonormal `L`, `R` and free `M_p` by alternating
-    eigenproblems, from about the leading left singular vectors of all kernels side by side. Once
-    half a sweep gains less than 5e-5 of the error no further ones are made.
-
-    Args:
-      kernels: `(n, d, d)` floating; or, where they do not fit in memory together, a list of such
-        chunks or a function without arguments that returns a fresh iterator over chunks (it is
-        called once, and five times a sweep at most). Arrays may be traced, chunks not.
-      rank: number of columns `m` of each basis, at most `d`.
-      num_iters: number of sweeps.
-
-    Returns:
-      The basis, and the summed squared error after each sweep, `(num_iters,)`, never rising.
-
-    Raises:
-      TypeError: integer kernels.
-      ValueError: another shape, NaN, `rank` above `d`, or chunks that end after one pass.
-    """
-    validation.check_size(rank, "rank")
-    validation.check_size(num_iters, "num_iters")
-    if isinstance(kernels, jax.Array | np.ndarray):
-        return _fit_array(_checked_stack(kernels, rank), rank, num_iters)
-    if not callable(kernels):
-        if iter(kernels) is kernels:
-            raise ValueError(
-                "kernels is an iterator, which is used up after one pass; hand in a list or a "
-                "function that returns a fresh iterator"
-            )
-        chunks = kernels
-        return _fit_chunks(lambda: chunks, rank, num_iters)
-    return _fit_chunks(kernels, rank, num_iters)
 
 
 def project(basis: Basis, kernel: jax.Array) -> jax.Array:
@@ -326,7 +47,7 @@ def project(basis: Basis, kernel: jax.Array) -> jax.Array:
             f"kernel must end in ({support}, {support}), the basis' support, got shape "
             f"{jnp.shape(kernel)}; make it with pseudo_inverse(kernel, support={support})"
         )
-    return _matmul(_matmul(basis.left.T, kernel), basis.right)
+    return full_matmul(full_matmul(basis.left.T, kernel), basis.right)
 
 
 def reconstruct(basis: Basis, core: jax.Array) -> jax.Array:
@@ -345,7 +66,7 @@ def reconstruct(basis: Basis, core: jax.Array) -> jax.Array:
     rank = basis.left.shape[1]
     if jnp.shape(core)[-2:] != (rank, rank):
         raise ValueError(f"core must end in ({rank}, {rank}), got shape {jnp.shape(core)}")
-    return _matmul(_matmul(basis.left, core), basis.right.T)
+    return full_matmul(full_matmul(basis.left, core), basis.right.T)
 
 
 def brightness(basis: Basis, core: jax.Array) -> jax.Array:
@@ -358,7 +79,7 @@ def brightness(basis: Basis, core: jax.Array) -> jax.Array:
     Returns:
       Scalar.
     """
-    return _matmul(_matmul(basis.left.sum(axis=0), core), basis.right.sum(axis=0))
+    return full_matmul(full_matmul(basis.left.sum(axis=0), core), basis.right.sum(axis=0))
 
 
 def deconvolution_core(

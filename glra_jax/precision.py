@@ -1,6 +1,11 @@
 """Precision of sums of products on accelerators, which cut float32 short unless told otherwise."""
 
+from functools import partial
+
 import jax
+import jax.numpy as jnp
+
+full_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 def product_precision() -> jax.lax.Precision | None:

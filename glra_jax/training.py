@@ -17,8 +17,9 @@ import optax
 from glra_jax.batches import Batch, batch_key, make_batch
 from glra_jax.datasets.planes import Planes
 from glra_jax.degradation import RELEASE_GAINS, noise_deviation
+from glra_jax.glra import fit_glra
 from glra_jax.kernel_families import sample_inverses
-from glra_jax.lowrank import Basis, fit_glra
+from glra_jax.lowrank import Basis
 from glra_jax.metrics import ssim
 from glra_jax.model import Model, ModelConfig
 from glra_jax.network import DeconvNet, Params, restore

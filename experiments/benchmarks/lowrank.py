@@ -4,8 +4,8 @@ import jax
 import numpy as np
 
 from experiments.benchmarks.timing import Comparison, compare
+from glra_jax.glra import fit_glra
 from glra_jax.kernel_families import KernelFamilies, sample_inverses
-from glra_jax.lowrank import fit_glra
 
 
 def numpy_glra(kernels: np.ndarray, rank: int, num_iters: int) -> tuple[np.ndarray, np.ndarray]:
