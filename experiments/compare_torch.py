@@ -96,6 +96,7 @@ class CompareOptions:
             features=sizes.features,
             regularization=sizes.regularization,
             noise_weight=sizes.noise_weight,
+            core=sizes.core,
             start=self.start,
             learning_rate=self.learning_rate,
             schedule="halving",

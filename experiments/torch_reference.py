@@ -32,16 +32,37 @@ def pseudo_inverse(
     Returns:
       `(support, support)`, centre at `support // 2`.
     """
-    height, width = kernel.shape
-    grid = kernel.new_zeros(support, support)
-    top, left = support // 2 - height // 2, support // 2 - width // 2
-    grid[top : top + height, left : left + width] = kernel
-    spectrum = torch.fft.fft2(torch.roll(grid, (-(support // 2),) * 2, dims=(0, 1)))
-    frequencies = torch.fft.fftfreq(support, dtype=kernel.dtype, device=kernel.device)
-    along = 4 * torch.sin(torch.pi * frequencies) ** 2
-    damping = regularization + smoothness * (along[:, None] + along[None, :])
+    spectrum = centred_spectrum(kernel, support)
+    damping = regularization + smoothness * difference_power(support, kernel)
     inverse = torch.fft.ifft2(spectrum.conj() / (spectrum.abs() ** 2 + damping)).real
     return torch.roll(inverse, (support // 2,) * 2, dims=(0, 1))
+
+
+def centred_spectrum(kernel: torch.Tensor, size: int) -> torch.Tensor:
+    """Spectrum of a kernel on a square grid, its centre (`size // 2`) at the origin."""
+    height, width = kernel.shape
+    grid = kernel.new_zeros(size, size)
+    grid[:height, :width] = kernel
+    return torch.fft.fft2(torch.roll(grid, (-(height // 2), -(width // 2)), dims=(0, 1)))
+
+
+def difference_power(size: int, like: torch.Tensor) -> torch.Tensor:
+    """`|∇|²`, the power of the differences along both axes of a square grid."""
+    frequencies = torch.fft.fftfreq(size, dtype=like.dtype, device=like.device)
+    along = 4 * torch.sin(torch.pi * frequencies) ** 2
+    return along[:, None] + along[None, :]
+
+
+def fast_size(size: int) -> int:
+    """The least integer not below `size` whose prime factors are 2, 3 and 5."""
+    while True:
+        rest = size
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 1
 
 
 class LowRankBasis(nn.Module):
@@ -56,12 +77,70 @@ class LowRankBasis(nn.Module):
         self.register_buffer("right", right)
 
     def forward(
-        self, kernel: torch.Tensor, regularization: float, smoothness: float = 0.0
+        self,
+        kernel: torch.Tensor,
+        regularization: float,
+        smoothness: float = 0.0,
+        core: str = "projection",
     ) -> torch.Tensor:
-        """The core `M`, `(m, m)`, of a blur kernel: `Lᵀ k† R`, so that `L M Rᵀ` has sum 1."""
+        """The core `M`, `(m, m)`, of a blur kernel, so that `L M Rᵀ` has sum 1.
+
+        It is `Lᵀ k† R`; or, with `core="least-squares"`, what twenty steps of conjugate gradients
+        make of that, see `LeastSquares`.
+        """
         inverse = pseudo_inverse(kernel, self.left.shape[0], regularization, smoothness)
-        projected = self.left @ (self.left.T @ inverse @ self.right) @ self.right.T
+        found = self.left.T @ inverse @ self.right
+        if core == "least-squares":
+            problem = LeastSquares(self, kernel, regularization, smoothness)
+            found = conjugate_gradients(problem, found)
+        projected = self.left @ found @ self.right.T
         return self.left.T @ (projected / projected.sum()) @ self.right
+
+
+class LeastSquares:
+    """Minimises `Σ |1 - K G|² / (λ + μ |∇|²) + |G|²` over cores, where `G` is that of `L M Rᵀ`.
+
+    On a grid where the inverse does not wrap around; the normal equations are multiplied by λ.
+    """
+
+    def __init__(
+        self, basis: LowRankBasis, kernel: torch.Tensor, regularization: float, smoothness: float
+    ) -> None:
+        self.left, self.right = basis.left, basis.right
+        size = fast_size(len(self.left) + max(kernel.shape) - 1)
+        power = difference_power(size, kernel)
+        signal = regularization / (regularization + smoothness * power)
+        transfer = centred_spectrum(kernel, size)
+        self.normal = signal * transfer.abs() ** 2 + regularization
+        self.target = self._gather(signal * transfer.conj())
+
+    def _gather(self, spectrum: torch.Tensor) -> torch.Tensor:
+        """Core of what a spectrum stands for, centred in the support."""
+        support, centre = len(self.left), len(self.left) // 2
+        kernel = torch.roll(torch.fft.ifft2(spectrum).real, (centre, centre), dims=(0, 1))
+        return self.left.T @ kernel[:support, :support] @ self.right
+
+    def filtered(self, weights: torch.Tensor, core: torch.Tensor) -> torch.Tensor:
+        """What weights on the spectrum make of a core."""
+        spectrum = centred_spectrum(self.left @ core @ self.right.T, len(weights))
+        return self._gather(weights * spectrum)
+
+
+def conjugate_gradients(problem: LeastSquares, core: torch.Tensor, steps: int = 20) -> torch.Tensor:
+    """Solves for the core from a first guess; the inverse filter preconditions."""
+    residual = problem.target - problem.filtered(problem.normal, core)
+    goal = 1e-5 * problem.target.norm()
+    direction, before = torch.zeros_like(core), core.new_ones(())
+    for step in range(steps):
+        if residual.norm() <= goal:
+            break
+        near = problem.filtered(1 / problem.normal, residual)
+        agreement = (residual * near).sum()
+        direction = near if step == 0 else near + agreement / before * direction
+        image = problem.filtered(problem.normal, direction)
+        length = agreement / (direction * image).sum()
+        core, residual, before = core + length * direction, residual - length * image, agreement
+    return core
 
 
 class Core(nn.Module):
@@ -81,8 +160,8 @@ class Core(nn.Module):
 class DeconvNet(nn.Module):
     """The deconvolution network of Ren et al. 2018, fig. 3, in the authors' released sizes.
 
-    `regularization` and `noise_weight` say how cores are computed, as those of
-    `glra_jax.ModelConfig` do.
+    `regularization`, `noise_weight` and `kind_of_core` say how cores are computed, as those of
+    `glra_jax.ModelConfig` (there `core`) do.
     """
 
     def __init__(
@@ -93,11 +172,13 @@ class DeconvNet(nn.Module):
         features: int = 128,
         regularization: float = 0.01,
         noise_weight: float = 0.0,
+        kind_of_core: str = "projection",
     ) -> None:
         super().__init__()
         support, rank = left.shape
         self.regularization = regularization
         self.noise_weight = noise_weight
+        self.kind_of_core = kind_of_core
         self.basis = LowRankBasis(left, right)
         self.vertical = nn.Conv2d(1, rank, (support, 1))
         self.core = Core(rank)
@@ -113,7 +194,8 @@ class DeconvNet(nn.Module):
           kernel: blur kernel, see `pseudo_inverse`.
           noise: standard deviation of the image's noise; counts with a noise weight.
         """
-        return self.basis(kernel, self.regularization, self.noise_weight * noise**2)
+        smoothness = self.noise_weight * noise**2
+        return self.basis(kernel, self.regularization, smoothness, self.kind_of_core)
 
     def forward(self, y: torch.Tensor, M: torch.Tensor) -> torch.Tensor:
         """Restores `(N, 1, H, W)` to `(N, 1, H - d + 1, W - d + 1)`, given the core `M`."""

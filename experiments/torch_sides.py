@@ -113,6 +113,7 @@ class TorchSide:
             features=model.config.features,
             regularization=model.config.regularization,
             noise_weight=model.config.noise_weight,
+            kind_of_core=model.config.core,
         )
         self._start.load_state_dict(state)
         self._start.to(getattr(torch, precision))

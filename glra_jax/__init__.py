@@ -6,6 +6,7 @@ sum 1, centre at `size // 2`; blurring is true convolution.
 """
 
 from glra_jax.convolution import correlate
+from glra_jax.cores import deconvolution_core
 from glra_jax.degradation import blur, degrade, sharp_target
 from glra_jax.glra import fit_glra
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
@@ -16,7 +17,7 @@ from glra_jax.kernels import (
     normalize_kernel,
     pseudo_inverse,
 )
-from glra_jax.lowrank import Basis, deconvolution_core, project, reconstruct
+from glra_jax.lowrank import Basis, project, reconstruct
 from glra_jax.metrics import psnr, ssim, ssim_volume
 from glra_jax.model import (
     Model,

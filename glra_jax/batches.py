@@ -10,10 +10,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from glra_jax.cores import deconvolution_core
 from glra_jax.datasets.planes import Planes, random_patch
 from glra_jax.degradation import degrade, noise_deviation, sharp_target
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
-from glra_jax.lowrank import Basis, deconvolution_core
+from glra_jax.lowrank import Basis
 from glra_jax.noise import smoothness_for
 
 
@@ -46,6 +47,7 @@ def make_batch(
     families: KernelFamilies,
     protocol: str,
     noise: tuple[float, float],
+    core: str = "projection",
     regularization: float,
     noise_weight: float = 0.0,
 ) -> Batch:
@@ -60,6 +62,7 @@ def make_batch(
       families: distribution of blur kernels.
       protocol: see `glra_jax.degradation`.
       noise: range from which each example's noise level is drawn evenly.
+      core: see `glra_jax.cores.deconvolution_core`.
       regularization: of the pseudo-inverse.
       noise_weight: see `glra_jax.noise.smoothness_for`.
 
@@ -84,9 +87,9 @@ def make_batch(
         smoothness = smoothness_for(
             noise_deviation(level, protocol=protocol), noise_weight=noise_weight
         )
-        core = deconvolution_core(
-            basis, kernel, regularization=regularization, smoothness=smoothness
+        found = deconvolution_core(
+            basis, kernel, core=core, regularization=regularization, smoothness=smoothness
         )
-        return Batch(blurred[..., None], core, sharp[..., None])
+        return Batch(blurred[..., None], found, sharp[..., None])
 
     return jax.vmap(example)(jax.random.split(key, size))

@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from glra_jax import validation
+from glra_jax import spectra, validation
 
 
 def _offsets(size: int) -> jax.Array:
@@ -202,11 +202,21 @@ def embed_kernel(kernel: jax.Array, size: int) -> jax.Array:
     return jnp.pad(kernel, list(zip(before, after, strict=True)))
 
 
-def _gradient_power(size: int) -> jax.Array:
-    """Power of first differences along both axes at the frequencies of `rfft2`."""
-    rows = 4.0 * jnp.sin(jnp.pi * jnp.fft.fftfreq(size, dtype=jnp.float32)) ** 2
-    columns = 4.0 * jnp.sin(jnp.pi * jnp.fft.rfftfreq(size, dtype=jnp.float32)) ** 2
-    return rows[:, None] + columns[None, :]
+def inverse_damping(
+    size: int, *, regularization: jax.typing.ArrayLike, smoothness: jax.typing.ArrayLike
+) -> jax.Array:
+    """`λ + μ |∇|²` of `pseudo_inverse`: the power of noise over that of photographs.
+
+    Args:
+      size: side of the square grid.
+      regularization: λ.
+      smoothness: μ.
+
+    Returns:
+      float32 `(size, size // 2 + 1)`, as `jnp.fft.rfft2` lays frequencies out.
+    """
+    flat, smooth = (jnp.asarray(weight, jnp.float32) for weight in (regularization, smoothness))
+    return flat + smooth * spectra.gradient_power((size, size))
 
 
 def pseudo_inverse(
@@ -243,10 +253,8 @@ def pseudo_inverse(
     validation.check_positive(regularization, "regularization")
     validation.check_scalar(smoothness, "smoothness")
     validation.check_non_negative(smoothness, "smoothness")
-    grid = embed_kernel(jnp.asarray(kernel, jnp.float32), support)
-    spectrum = jnp.fft.rfft2(jnp.roll(grid, (-(support // 2),) * 2, axis=(0, 1)))
-    power = spectrum.real**2 + spectrum.imag**2
-    flat, smooth = (jnp.asarray(weight, jnp.float32) for weight in (regularization, smoothness))
-    damping = flat + smooth * _gradient_power(support)
-    inverse = jnp.fft.irfft2(jnp.conj(spectrum) / (power + damping), s=(support, support))
+    transfer = spectra.transfer_function(jnp.asarray(kernel, jnp.float32), (support, support))
+    power = transfer.real**2 + transfer.imag**2
+    damping = inverse_damping(support, regularization=regularization, smoothness=smoothness)
+    inverse = jnp.fft.irfft2(jnp.conj(transfer) / (power + damping), s=(support, support))
     return jnp.roll(inverse, (support // 2,) * 2, axis=(0, 1))

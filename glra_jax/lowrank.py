@@ -1,4 +1,4 @@
-"""A low-rank basis, what it keeps of a kernel, and the core with which a kernel is undone.
+"""A low-rank basis, and what it keeps of a kernel.
 
 Kernels here are the pseudo-inverses of blur kernels: `(d, d)` float32 arrays, centred. A basis is
 a pair of matrices `left`, `right`, `(d, m)` with orthonormal columns, which `glra.fit_glra` finds;
@@ -12,7 +12,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from glra_jax import kernels as kernels_lib
 from glra_jax.precision import full_matmul
 
 
@@ -80,38 +79,3 @@ def brightness(basis: Basis, core: jax.Array) -> jax.Array:
       Scalar.
     """
     return full_matmul(full_matmul(basis.left.sum(axis=0), core), basis.right.sum(axis=0))
-
-
-def deconvolution_core(
-    basis: Basis,
-    kernel: jax.Array,
-    *,
-    regularization: jax.typing.ArrayLike = 0.01,
-    smoothness: jax.typing.ArrayLike = 0.0,
-) -> jax.Array:
-    """Core with which a blur kernel is undone: the network's second layer.
-
-    The pseudo-inverse is projected, and divided by the sum of its projection, so that the mean
-    brightness is kept in spite of truncation and regularisation (as in the authors' code).
-
-    Args:
-      basis: `left` and `right`, `(d, m)`.
-      kernel: blur kernel, `(h, w)`, sum 1, each side at most `d`.
-      regularization: see `pseudo_inverse`.
-      smoothness: see `pseudo_inverse`.
-
-    Returns:
-      `(m, m)` float32.
-
-    Raises:
-      TypeError: as `pseudo_inverse`.
-      ValueError: as `pseudo_inverse`.
-    """
-    inverse = kernels_lib.pseudo_inverse(
-        kernel,
-        support=basis.left.shape[0],
-        regularization=regularization,
-        smoothness=smoothness,
-    )
-    core = project(basis, inverse)
-    return core / brightness(basis, core)

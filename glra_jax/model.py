@@ -20,6 +20,7 @@ import safetensors
 import safetensors.numpy
 
 from glra_jax import validation
+from glra_jax.cores import CORES
 from glra_jax.lowrank import Basis
 from glra_jax.network import DeconvNet, Params
 from glra_jax.starts import init_params
@@ -41,6 +42,7 @@ class ModelConfig:
       regularization: of the pseudo-inverse without noise, as in training.
       noise_weight: of the noise level's square in its smoothness, see
         `glra_jax.noise.smoothness_for`.
+      core: how cores are computed, see `glra_jax.cores.deconvolution_core`.
     """
 
     support: int = 151
@@ -48,6 +50,7 @@ class ModelConfig:
     features: int = 128
     regularization: float = 0.01
     noise_weight: float = 0.0
+    core: str = "projection"
 
     def __post_init__(self) -> None:
         for name in ("support", "rank", "features"):
@@ -58,6 +61,7 @@ class ModelConfig:
             object.__setattr__(self, name, float(getattr(self, name)))
         validation.check_positive(self.regularization, "regularization")
         validation.check_non_negative(self.noise_weight, "noise_weight")
+        validation.check_choice(self.core, "core", CORES)
         if self.rank > self.support:
             raise ValueError(f"rank {self.rank} is above the support {self.support}")
 
@@ -91,6 +95,7 @@ def initial_model(
     features: int = 128,
     regularization: float = 0.01,
     noise_weight: float = 0.0,
+    core: str = "projection",
 ) -> Model:
     """An untrained model; with the default start it restores by eq. 8 of the paper.
 
@@ -101,13 +106,14 @@ def initial_model(
       features: maps between layers 4 and 6.
       regularization: of the pseudo-inverse.
       noise_weight: see `ModelConfig`.
+      core: see `ModelConfig`.
 
     Returns:
       A model.
     """
     support, rank = basis.left.shape
     params = init_params(key, basis, start=start, features=features)
-    config = ModelConfig(support, rank, features, regularization, noise_weight)
+    config = ModelConfig(support, rank, features, regularization, noise_weight, core)
     return Model(basis, params, config)
 
 

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from glra_jax import validation
+from glra_jax.cores import deconvolution_core
 from glra_jax.degradation import BOUNDARIES, batched, pad_for_kernel, unbatched
-from glra_jax.lowrank import deconvolution_core, reconstruct
+from glra_jax.lowrank import reconstruct
 from glra_jax.model import Model, default_model
 from glra_jax.network import restore
 from glra_jax.noise import estimate_noise, smoothness_for
@@ -141,11 +142,12 @@ def core_for(
     noise: jax.typing.ArrayLike,
     regularization: jax.typing.ArrayLike | None,
 ) -> jax.Array:
-    """Core of a blur kernel for a model, regularised as in its training unless told otherwise."""
+    """Core of a blur kernel for a model, computed as in its training unless told otherwise."""
     config = model.config
     return deconvolution_core(
         model.basis,
         kernel,
+        core=config.core,
         regularization=config.regularization if regularization is None else regularization,
         smoothness=smoothness_for(noise, noise_weight=config.noise_weight),
     )

@@ -183,6 +183,7 @@ def training_batch(
         families=config.kernels,
         protocol=config.protocol,
         noise=config.noise,
+        core=config.core,
         regularization=config.regularization,
         noise_weight=config.noise_weight,
     )
@@ -199,6 +200,7 @@ def trained_model(config: TrainConfig, state: TrainState, basis: Basis) -> Model
         features=config.features,
         regularization=config.regularization,
         noise_weight=config.noise_weight,
+        core=config.core,
     )
     return Model(basis, params, sizes)
 

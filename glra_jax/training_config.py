@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from glra_jax import validation
+from glra_jax.cores import CORES
 from glra_jax.kernel_families import KernelFamilies
 from glra_jax.metrics import SMALLEST_SSIM_SIDE
 from glra_jax.starts import PASSING_STARTS, check_start
@@ -25,6 +26,8 @@ class TrainConfig:
       rank: Columns of the low-rank bases, from 1 to the support.
       features: Maps between layers 4 and 6; at least 13 for the start "identity", 109 for
         "shrinkage".
+      core: How cores are computed: the paper's projection of the pseudo-inverse, or the best ones
+        in the basis (see glra_jax.cores).
       regularization: Of the pseudo-inverse, above 0.
       noise_weight: Of the noise level's square in the pseudo-inverse's smoothness, at least 0.
       basis_kernels: Number of kernels that the basis is fitted on, at least 1.
@@ -51,6 +54,7 @@ class TrainConfig:
     support: int = 151
     rank: int = 50
     features: int = 128
+    core: str = "projection"
     regularization: float = 0.01
     noise_weight: float = 0.0
     basis_kernels: int = 300
@@ -74,6 +78,7 @@ class TrainConfig:
         for name in (*choosers, "layer_rates"):
             choices = get_args(type(self).__annotations__[name])
             validation.check_choice(getattr(self, name), name, choices)
+        validation.check_choice(self.core, "core", CORES)
         check_start(self.start, self.features)
         validation.check_positive(self.learning_rate, "learning_rate")
         validation.check_positive(self.regularization, "regularization")
@@ -144,7 +149,8 @@ _GLRA = replace(
     batch=8,
     noise=(0.0, 0.03),
     rank=100,
-    regularization=0.002,
+    core="least-squares",
+    regularization=0.0005,
     noise_weight=60.0,
     basis_kernels=1000,
     trained="refinement",
@@ -161,6 +167,7 @@ _GLRA_RELEASE = replace(
     noise=_RELEASE.noise,
     kernels=_RELEASE.kernels,
     rank=50,
+    core="projection",
     regularization=0.0001,
     noise_weight=40.0,
     basis_kernels=300,
@@ -173,6 +180,8 @@ _GLRA_RANDOM_INIT = replace(
     steps=1000,
     batch=2,
     rank=50,
+    core="projection",
+    regularization=0.002,
     trained="all",
     start="random",
     layer_rates="uniform",

@@ -7,7 +7,7 @@ import pytest
 from scipy import fft, ndimage
 
 from experiments.rivals import boundaries
-from glra_jax import disk_kernel
+from glra_jax import disk_kernel, spectra
 
 extend = jax.jit(boundaries.extend, static_argnames="boundary")
 
@@ -19,7 +19,7 @@ def random(seed, shape):
 @pytest.mark.parametrize("size", [1, 7, 11, 16, 113, 359, 486, 487, 1025])
 def test_fast_size_agrees_with_scipy(size):
     """With real=True SciPy means factors 2, 3 and 5, as here."""
-    assert boundaries.fast_size(size) == fft.next_fast_len(size, real=True)
+    assert spectra.fast_size(size) == fft.next_fast_len(size, real=True)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 5), (2, 6)])
@@ -28,13 +28,13 @@ def test_convolve_agrees_with_scipy(shape):
     # SciPy centres odd kernels alone; zeros behind an even one leave its centre at size // 2.
     odd = np.pad(kernel, [(0, (n + 1) % 2) for n in shape])
     expected = ndimage.convolve(x.astype(np.float64), odd, mode="wrap")
-    transfer = boundaries.transfer_function(jnp.asarray(kernel), x.shape)
+    transfer = spectra.transfer_function(jnp.asarray(kernel), x.shape)
     np.testing.assert_allclose(boundaries.convolve(jnp.asarray(x), transfer), expected, atol=2e-5)
 
 
 def test_adjoints():
     x, y = random(0, (10, 13)), random(1, (10, 13))
-    transfer = boundaries.transfer_function(jnp.asarray(random(2, (4, 5))), x.shape)
+    transfer = spectra.transfer_function(jnp.asarray(random(2, (4, 5))), x.shape)
     np.testing.assert_allclose(
         jnp.vdot(boundaries.convolve(x, transfer), y),
         jnp.vdot(x, boundaries.correlate(y, transfer)),
@@ -53,7 +53,7 @@ def test_adjoints():
 def test_gradient_power_is_the_spectrum_of_the_normal_matrix(shape):
     x = random(0, shape)
     expected = boundaries.gradient_adjoint(boundaries.gradient(x))
-    power = boundaries.gradient_power(shape)
+    power = spectra.gradient_power(shape)
     actual = jnp.fft.irfft2(jnp.fft.rfft2(x) * power, s=shape)
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
@@ -68,7 +68,7 @@ def test_extend_and_crop(boundary, shape):
     assert boundaries.crop(extended, pads).shape == shape
     if boundary != "wrap":
         assert all(min(pad) >= k for pad, k in zip(pads, kernel.shape, strict=True))
-        assert all(boundaries.fast_size(n) == n for n in extended.shape)
+        assert all(spectra.fast_size(n) == n for n in extended.shape)
     if boundary in ("symmetric", "wrap"):
         np.testing.assert_array_equal(boundaries.crop(extended, pads), y)
     observed = boundaries.observed_mask(shape, pads)
@@ -108,7 +108,7 @@ def test_edge_taper_by_its_definition():
 
     @jax.jit
     def taper(y, kernel):
-        return boundaries.edge_taper(y, kernel, boundaries.transfer_function(kernel, y.shape))
+        return boundaries.edge_taper(y, kernel, spectra.transfer_function(kernel, y.shape))
 
     actual = taper(y, kernel.astype(np.float32))
     np.testing.assert_allclose(actual, expected, atol=1e-5)

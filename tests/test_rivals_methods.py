@@ -19,7 +19,7 @@ from experiments.rivals.richardson_lucy import richardson_lucy
 from experiments.rivals.tv import tv, tv_saturated
 from experiments.rivals.vem import vem
 from experiments.rivals.wiener import wiener
-from glra_jax import blur, disk_kernel, gaussian_kernel, psnr
+from glra_jax import blur, disk_kernel, gaussian_kernel, psnr, spectra
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("rival_parameters")]
 
@@ -139,7 +139,7 @@ class TestHyperLaplacian:
         @jax.jit
         def round_trip(x, w):
             """The objective before, between and after the two steps."""
-            transfer = boundaries.transfer_function(kernel, y.shape)
+            transfer = spectra.transfer_function(kernel, y.shape)
             value = partial(hyper_laplacian.split_objective, y=y, kernel=kernel, **options)
             before = value(x, w)
             w = hyper_laplacian.shrink(boundaries.gradient(x), options["beta"])
@@ -176,7 +176,7 @@ class TestTotalVariation:
         def smoothed(x):
             """The objective with slightly rounded corners of |Dx|."""
             length = jnp.sqrt(jnp.sum(boundaries.gradient(x) ** 2, axis=0) + 1e-8)
-            blurred = boundaries.convolve(x, boundaries.transfer_function(kernel, x.shape))
+            blurred = boundaries.convolve(x, spectra.transfer_function(kernel, x.shape))
             cost = total_variation.data_cost(blurred, y, saturated=saturated, ceiling=0.9)
             return cost.sum() + 0.01 * length.sum()
 

@@ -8,7 +8,7 @@ A model is written `NAME`, `FILE` or `LABEL=FILE`.
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import numpy as np
 
 from experiments.model_files import is_caffe, lacks_basis, read_model
 from experiments.rivals import RIVALS
-from glra_jax import caffe
+from glra_jax import caffe, validation
+from glra_jax.cores import CORES
 from glra_jax.lowrank import Basis
 from glra_jax.model import DEFAULT_MODEL, Model, available_models
 from glra_jax.noise import estimate_noise
@@ -151,7 +152,7 @@ def _parse_method(spec: str) -> tuple[str, dict[str, Any]]:
         if key in options:
             raise ValueError(f"{spec!r} gives {key!r} twice")
         options[key] = _value(text)
-    allowed = {"blurred": [], "eq8": ["model", "boundary", "regularization"]}.get(name)
+    allowed = {"blurred": [], "eq8": ["model", "boundary", "core", "regularization"]}.get(name)
     if allowed is None:
         allowed = [key for key in inspect.signature(RIVALS[name]).parameters]
         allowed = [key for key in allowed if key not in _NOT_OPTIONS]
@@ -198,9 +199,14 @@ def _linear_method(spec: str, options: dict[str, Any], models: dict[str, NamedMo
         chosen = models[str(wanted)]
     else:
         chosen = next(iter(models.values()), None) or _load(DEFAULT_MODEL, DEFAULT_MODEL, None)
-    function = partial(deconvolve_linear, model=chosen.model, **options)
+    about = {"options": dict(options), "basis_of": chosen.label, "source": chosen.source}
+    model = chosen.model
+    if "core" in options:
+        core = options.pop("core")
+        validation.check_choice(core, f"{spec!r}: core", CORES)
+        model = replace(model, config=replace(model.config, core=core))
+    function = partial(deconvolve_linear, model=model, **options)
     turned = (lambda y, k: _turned(function, y, k)) if chosen.released else function
-    about = {"options": options, "basis_of": chosen.label, "source": chosen.source}
     support = chosen.model.config.support
     return Method(spec, "eq8", _on_host(turned), about, support, _checker(spec, turned))
 

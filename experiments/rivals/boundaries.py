@@ -14,27 +14,13 @@ periodic; three ways to live with that are offered, as the authors of the rivals
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from glra_jax import validation
+from glra_jax import spectra, validation
 
 Margins = tuple[tuple[int, int], tuple[int, int]]
 
 BOUNDARIES = ("taper", "symmetric", "unknown", "wrap")
 _TAPER_PASSES = 4
-
-
-def fast_size(size: int) -> int:
-    """The least integer not below `size` with no prime factor above 5: FFTs of it are quick."""
-    validation.check_size(size)
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 1
 
 
 def margins(shape: tuple[int, ...], kernel_shape: tuple[int, ...], boundary: str) -> Margins:
@@ -56,7 +42,7 @@ def margins(shape: tuple[int, ...], kernel_shape: tuple[int, ...], boundary: str
     validation.check_choice(boundary, "boundary", BOUNDARIES)
     if boundary == "wrap":
         return (0, 0), (0, 0)
-    after = [fast_size(n + 2 * k) - n - k for n, k in zip(shape, kernel_shape, strict=True)]
+    after = [spectra.fast_size(n + 2 * k) - n - k for n, k in zip(shape, kernel_shape, strict=True)]
     return (kernel_shape[0], after[0]), (kernel_shape[1], after[1])
 
 
@@ -81,7 +67,7 @@ def extend(y: jax.Array, kernel: jax.Array, *, boundary: str) -> jax.Array:
     if boundary == "symmetric":
         return jnp.pad(y, pads, mode="symmetric")
     y = jnp.pad(y, pads, mode="edge")
-    transfer = transfer_function(kernel, y.shape)
+    transfer = spectra.transfer_function(kernel, y.shape)
     for _ in range(_TAPER_PASSES):
         y = edge_taper(y, kernel, transfer)
     return y
@@ -126,21 +112,6 @@ def edge_taper(y: jax.Array, kernel: jax.Array, transfer: jax.Array) -> jax.Arra
     return inner * y + (1.0 - inner) * convolve(y, transfer)
 
 
-def transfer_function(kernel: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Spectrum of a kernel on a periodic grid, its centre (`size // 2`) at the origin.
-
-    Args:
-      kernel: `(h, w)`, not larger than the grid.
-      shape: `(H, W)` of the grid.
-
-    Returns:
-      complex64 `(H, W // 2 + 1)`, as `jnp.fft.rfft2` gives it.
-    """
-    pads = [(0, n - k) for n, k in zip(shape, kernel.shape, strict=True)]
-    origin = [-(k // 2) for k in kernel.shape]
-    return jnp.fft.rfft2(jnp.roll(jnp.pad(kernel, pads), origin, axis=(0, 1)))
-
-
 def convolve(x: jax.Array, transfer: jax.Array) -> jax.Array:
     """Circular convolution of a plane with the kernel behind a transfer function."""
     return jnp.fft.irfft2(jnp.fft.rfft2(x) * transfer, s=x.shape)
@@ -159,10 +130,3 @@ def gradient(x: jax.Array) -> jax.Array:
 def gradient_adjoint(g: jax.Array) -> jax.Array:
     """Adjoint of `gradient`: `(2, H, W)` to `(H, W)`."""
     return jnp.roll(g[0], 1, axis=0) - g[0] + jnp.roll(g[1], 1, axis=1) - g[1]
-
-
-def gradient_power(shape: tuple[int, ...]) -> jax.Array:
-    """Sum of the squared spectra of the two forward differences, on the grid of `rfft2`."""
-    rows = 4.0 * np.sin(np.pi * np.fft.fftfreq(shape[0])) ** 2
-    columns = 4.0 * np.sin(np.pi * np.fft.rfftfreq(shape[1])) ** 2
-    return jnp.asarray(rows[:, None] + columns[None, :], jnp.float32)

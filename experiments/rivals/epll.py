@@ -14,7 +14,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from experiments.rivals import boundaries, contract
+from experiments.rivals import contract
 from experiments.rivals.patch_prior import (
     PatchPrior,
     default_patch_prior,
@@ -22,7 +22,7 @@ from experiments.rivals.patch_prior import (
     patch_side,
 )
 from experiments.rivals.tuned import ANY_FAMILY, tuned_parameter
-from glra_jax import validation
+from glra_jax import spectra, validation
 
 _BETAS = tuple(50.0 * 2.0**step for step in range(7))
 _CHUNK = 128  # patches at once: their distances to all components stay in the cache
@@ -154,7 +154,7 @@ def _epll(
 
     def restore(plane: jax.Array, observed: jax.Array) -> jax.Array:
         del observed  # the continuation is taken for data
-        transfer = boundaries.transfer_function(kernel, plane.shape)
+        transfer = spectra.transfer_function(kernel, plane.shape)
         power = transfer.real**2 + transfer.imag**2
         matched = jnp.fft.rfft2(plane) * jnp.conj(transfer)
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from experiments.rivals import boundaries, contract
 from experiments.rivals.tuned import ANY_FAMILY, tuned_parameter
-from glra_jax import validation
+from glra_jax import spectra, validation
 
 _BETAS = tuple((2 * math.sqrt(2)) ** step for step in range(6))
 
@@ -71,7 +71,7 @@ def split_objective(
     Returns:
       Scalar, the sum over pixels.
     """
-    residual = boundaries.convolve(x, boundaries.transfer_function(kernel, x.shape)) - y
+    residual = boundaries.convolve(x, spectra.transfer_function(kernel, x.shape)) - y
     coupling = w - boundaries.gradient(x)
     prior = jnp.sum(jnp.abs(w) ** (2.0 / 3.0))
     return prior + 0.5 * weight * jnp.sum(residual**2) + 0.5 * beta * jnp.sum(coupling**2)
@@ -90,7 +90,7 @@ def solve_for_image(
     Args:
       w: `(2, H, W)`.
       y: blurred `(H, W)`.
-      transfer: see `boundaries.transfer_function`.
+      transfer: see `spectra.transfer_function`.
       weight: λ.
       beta: β.
 
@@ -101,7 +101,7 @@ def solve_for_image(
     right = jnp.fft.rfft2(y) * jnp.conj(transfer)
     right = right + ratio * jnp.fft.rfft2(boundaries.gradient_adjoint(w))
     power = transfer.real**2 + transfer.imag**2
-    left = power + ratio * boundaries.gradient_power(y.shape)
+    left = power + ratio * spectra.gradient_power(y.shape)
     return jnp.fft.irfft2(right / left, s=y.shape)
 
 
@@ -148,7 +148,7 @@ def _hl(
 
     def restore(plane: jax.Array, observed: jax.Array) -> jax.Array:
         del observed  # the continuation is taken for data
-        transfer = boundaries.transfer_function(kernel, plane.shape)
+        transfer = spectra.transfer_function(kernel, plane.shape)
 
         def step(x: jax.Array, beta: jax.Array) -> tuple[jax.Array, None]:
             w = shrink(boundaries.gradient(x), beta)

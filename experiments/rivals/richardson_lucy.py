@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from experiments.rivals import boundaries, contract
 from experiments.rivals.tuned import ANY_FAMILY, tuned_parameter
-from glra_jax import validation
+from glra_jax import spectra, validation
 
 _MOST_ITERATIONS = 300
 _FLOOR = 1e-6  # keeps ratios and logarithms finite where the prediction vanishes
@@ -31,7 +31,7 @@ def objective(x: jax.Array, y: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       Scalar, the mean over pixels.
     """
-    blurred = boundaries.convolve(x, boundaries.transfer_function(kernel, x.shape))
+    blurred = boundaries.convolve(x, spectra.transfer_function(kernel, x.shape))
     blurred = jnp.maximum(blurred, _FLOOR)
     return jnp.mean(blurred - y * jnp.log(blurred))
 
@@ -83,7 +83,7 @@ def _richardson_lucy(
 
     def restore(plane: jax.Array, observed: jax.Array) -> jax.Array:
         del observed  # the continuation is taken for data
-        transfer = boundaries.transfer_function(kernel, plane.shape)
+        transfer = spectra.transfer_function(kernel, plane.shape)
         plane = jnp.maximum(plane, 0.0)
 
         def step(_: int, x: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from experiments.rivals import boundaries, contract
 from experiments.rivals.tuned import ANY_FAMILY, tuned_parameter
-from glra_jax import validation
+from glra_jax import spectra, validation
 
 # Penalties of the two splittings: the first against the curvature of `f`, which is 1; the second
 # so that gradients of a twentieth are shrunk away at once. They set the speed, not the result.
@@ -69,7 +69,7 @@ def objective(
     Returns:
       Scalar, the sum over pixels.
     """
-    blurred = boundaries.convolve(x, boundaries.transfer_function(kernel, x.shape))
+    blurred = boundaries.convolve(x, spectra.transfer_function(kernel, x.shape))
     variation = jnp.sqrt(jnp.sum(boundaries.gradient(x) ** 2, axis=0))
     cost = data_cost(blurred, y, saturated=saturated, ceiling=ceiling)
     return jnp.sum(cost) + weight * jnp.sum(variation)
@@ -169,9 +169,9 @@ def _tv(
     gradient_penalty = weight / _GRADIENT_STEP
 
     def restore(plane: jax.Array, observed: jax.Array) -> jax.Array:
-        transfer = boundaries.transfer_function(kernel, plane.shape)
+        transfer = spectra.transfer_function(kernel, plane.shape)
         power = transfer.real**2 + transfer.imag**2
-        left = data_penalty * power + gradient_penalty * boundaries.gradient_power(plane.shape)
+        left = data_penalty * power + gradient_penalty * spectra.gradient_power(plane.shape)
         at_ceiling = plane >= ceiling - CEILING_SLACK
 
         def fit_data(v: jax.Array) -> jax.Array:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from experiments.rivals import boundaries, contract
 from experiments.rivals.tuned import ANY_FAMILY, tuned_parameter
-from glra_jax import validation
+from glra_jax import spectra, validation
 
 INLIER_NOISE = 5.0 / 255.0  # "works well for most cases" (the authors)
 _INLIER_CHANCE = 0.9
@@ -98,7 +98,7 @@ def objective(
     Returns:
       Scalar, the sum over pixels.
     """
-    blurred = boundaries.convolve(x, boundaries.transfer_function(kernel, x.shape))
+    blurred = boundaries.convolve(x, spectra.transfer_function(kernel, x.shape))
     inlier = _INLIER_CHANCE * _normal(blurred - y, inlier_noise)
     inlier = jnp.where((blurred >= 0.0) & (blurred <= 1.0), inlier, 0.0)
     likelihood = jnp.sum(jnp.log(inlier + (1.0 - _INLIER_CHANCE)))
@@ -185,7 +185,7 @@ def _vem(
     strength = jnp.asarray(weight, jnp.float32)
 
     def restore(plane: jax.Array, observed: jax.Array) -> jax.Array:
-        transfer = boundaries.transfer_function(kernel, plane.shape)
+        transfer = spectra.transfer_function(kernel, plane.shape)
 
         def solve(x: jax.Array, chance: jax.Array, slope_weight: _Differences) -> jax.Array:
             """Weighted least squares from a start, so that no step raises its cost."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from experiments.rivals import boundaries, contract
 from experiments.rivals.tuned import ANY_FAMILY, tuned_parameter
-from glra_jax import validation
+from glra_jax import spectra, validation
 
 
 def wiener(
@@ -56,7 +56,7 @@ def _wiener(
 
     def restore(plane: jax.Array, observed: jax.Array) -> jax.Array:
         del observed  # the continuation is taken for data
-        transfer = boundaries.transfer_function(kernel, plane.shape)
+        transfer = spectra.transfer_function(kernel, plane.shape)
         power = transfer.real**2 + transfer.imag**2
         return boundaries.correlate(plane, transfer / (power + noise_to_signal))
 

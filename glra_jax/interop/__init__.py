@@ -13,8 +13,9 @@ This is the one place that knows how the two sides differ.
 * **The core** `M` is computed for every blur kernel, is no weight and is in no state dict; the
   layer has its bias alone. `M[i, j]` leads from vertical filter `i` to horizontal input `j`:
   `out[j] = Σ_i in[i] M[i, j]`. As the weight of a 1×1 `nn.Conv2d` it is `M.T[:, :, None, None]`.
-* **Regularisation.** `regularization` and `noise_weight`, with which cores are computed, are in no
-  state dict. A `.safetensors` file carries them in its metadata; elsewhere they go with the call.
+* **Regularisation.** `regularization`, `noise_weight` and `core`, with which cores are computed,
+  are in no state dict. A `.safetensors` file carries them in its metadata; elsewhere they go with
+  the call.
 
 A state dict is a mapping of names to PyTorch tensors or NumPy arrays, float32. PyTorch itself is
 needed only for `.pt` and `.pth` files.

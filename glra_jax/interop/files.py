@@ -14,6 +14,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from glra_jax import validation
+from glra_jax.cores import CORES
 from glra_jax.interop.file_kinds import (
     PYTORCH,
     SAFETENSORS,
@@ -30,7 +32,11 @@ from glra_jax.model import Model, write_atomically
 TORCH_SUFFIXES = (".pt", ".pth")
 
 # What no tensor says: how cores are computed. In the metadata of a safetensors file, as JSON.
-_SETTINGS = {"regularization": 0.01, "noise_weight": 0.0}
+_SETTINGS: dict[str, float | str] = {
+    "regularization": 0.01,
+    "noise_weight": 0.0,
+    "core": "projection",  # files written before there was another kind do not name it
+}
 _SETTINGS_KEY = "glra_jax.inverse"
 
 # The dtypes of safetensors files that NumPy can hold (bfloat16 by way of JAX).
@@ -59,6 +65,7 @@ def load_torch_model(
     basis: Basis | None = None,
     regularization: float | None = None,
     noise_weight: float | None = None,
+    core: str | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Model:
     """Reads a model from a file that holds a PyTorch state dict.
@@ -70,6 +77,7 @@ def load_torch_model(
         `save_torch_model` wrote into a `.safetensors` file, and 0.01 for all other files: a `.pt`
         file cannot say it, so that a model of this library needs its `config.regularization` here.
       noise_weight: see `ModelConfig`. None takes the file's own likewise, else 0.0.
+      core: see `ModelConfig`. None takes the file's own likewise, else `"projection"`.
       names: see `params_from_state_dict`.
 
     Returns:
@@ -83,7 +91,7 @@ def load_torch_model(
         `glra_jax.save_model` wrote.
     """
     state = read_state_dict(path)
-    given = {"regularization": regularization, "noise_weight": noise_weight}
+    given = {"regularization": regularization, "noise_weight": noise_weight, "core": core}
     settings = _read_settings(Path(path)) | {k: v for k, v in given.items() if v is not None}
     try:
         return model_from_state_dict(state, basis=basis, names=names, **settings)
@@ -96,8 +104,8 @@ def save_torch_model(
 ) -> None:
     """Writes a model's state dict (see `model_to_state_dict`) for PyTorch.
 
-    A `.safetensors` file also carries `regularization` and `noise_weight`, in its metadata. A `.pt`
-    or `.pth` file does not: give both to `load_torch_model` when it is to come back.
+    A `.safetensors` file also carries `regularization`, `noise_weight` and `core`, in its metadata.
+    A `.pt` or `.pth` file does not: give them to `load_torch_model` when it is to come back.
 
     Args:
       model: what to write.
@@ -123,7 +131,7 @@ def save_torch_model(
         torch.save({name: torch.from_numpy(array) for name, array in state.items()}, buffer)
         data = buffer.getvalue()
     else:
-        settings = {name: float(getattr(model.config, name)) for name in _SETTINGS}
+        settings = {name: getattr(model.config, name) for name in _SETTINGS}
         metadata = {"format": "pt", _SETTINGS_KEY: json.dumps(settings)}
         data = safetensors.numpy.save(state, metadata=metadata)
     write_atomically(path, data, overwrite=overwrite)
@@ -174,7 +182,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray | UnreadEntry]:
     return state
 
 
-def _read_settings(path: Path) -> dict[str, float]:
+def _read_settings(path: Path) -> dict[str, Any]:
     """How a file's cores are computed, as far as it says; raises for glra_jax's own files."""
     if _is_torch_file(path):
         return dict(_SETTINGS)
@@ -186,11 +194,15 @@ def _read_settings(path: Path) -> dict[str, float]:
         return dict(_SETTINGS)
     try:
         written = dict(json.loads(metadata[_SETTINGS_KEY]))
-        return {name: float(written[name]) for name in _SETTINGS}
+        numbers = {name: float(written[name]) for name in ("regularization", "noise_weight")}
+        core = written.get("core", _SETTINGS["core"])
+        validation.check_choice(core, "core", CORES)
+        return {**numbers, "core": core}
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} has unreadable metadata, {_SETTINGS_KEY} = {metadata[_SETTINGS_KEY]!r}; it "
-            f"must be JSON with the numbers {' and '.join(_SETTINGS)}"
+            f"must be JSON with the numbers regularization and noise_weight, and core, one of "
+            f"{CORES}"
         ) from error
 
 

@@ -87,10 +87,10 @@ def _laid_out(
 def model_to_state_dict(model: Model) -> dict[str, np.ndarray]:
     """A model's weights and basis as NumPy arrays by state dict name (see `glra_jax.interop`).
 
-    For `nn.Module.load_state_dict`, wrap each with `torch.from_numpy`. The regularisation of the
-    pseudo-inverse is not among them, and must go back with the weights:
-    `model_from_state_dict(state, regularization=model.config.regularization,
-    noise_weight=model.config.noise_weight)`.
+    For `nn.Module.load_state_dict`, wrap each with `torch.from_numpy`. How cores are computed
+    is not among them, and must go back with the weights: `model_from_state_dict(state,
+    regularization=model.config.regularization, noise_weight=model.config.noise_weight,
+    core=model.config.core)`.
 
     Raises:
       TypeError: not a model.
@@ -110,6 +110,7 @@ def model_from_state_dict(
     basis: Basis | None = None,
     regularization: float = 0.01,
     noise_weight: float = 0.0,
+    core: str = "projection",
     names: Mapping[str, str] | None = None,
 ) -> Model:
     """A model with the weights of a PyTorch state dict.
@@ -121,6 +122,7 @@ def model_from_state_dict(
       regularization: of the pseudo-inverse, as in training. No state dict holds it: for the
         weights of a model of this library, give its `config.regularization`.
       noise_weight: see `ModelConfig`; likewise, its `config.noise_weight`.
+      core: see `ModelConfig`; likewise, its `config.core`.
       names: see `params_from_state_dict`.
 
     Returns:
@@ -172,6 +174,7 @@ def model_from_state_dict(
         features=sizes["f"],
         regularization=regularization,
         noise_weight=noise_weight,
+        core=core,
     )
     basis = Basis(*(jnp.asarray(to_numpy(sides[name])) for name in BASIS))
     return Model(basis, params, config)

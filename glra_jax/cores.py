@@ -1,0 +1,98 @@
+"""The core with which a blur kernel is undone: the network's second layer."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from glra_jax import spectra, validation
+from glra_jax.kernels import inverse_damping, pseudo_inverse
+from glra_jax.lowrank import Basis, brightness, project, reconstruct
+
+CORES = ("projection", "least-squares")
+# PSNR does not gain from more than ten, gradients do.
+_ITERATIONS = 20
+
+
+def deconvolution_core(
+    basis: Basis,
+    kernel: jax.Array,
+    *,
+    core: str = "projection",
+    regularization: jax.typing.ArrayLike = 0.01,
+    smoothness: jax.typing.ArrayLike = 0.0,
+) -> jax.Array:
+    """Core with which a blur kernel is undone: the network's second layer.
+
+    `"projection"`, as in the paper, projects the pseudo-inverse, which is that of a periodic image
+    as large as the support. In larger images its ends are cut off, which hurts kernels with zeros
+    at low frequencies (long motion blur, little noise). `"least-squares"` takes, of all cores, the
+    one whose low-rank kernel restores best: what `pseudo_inverse` minimises over all inverses of
+    the support's size is minimised over those of the basis, in images that do not wrap around.
+
+    Either is divided by the sum of its low-rank kernel, so that the mean brightness is kept in
+    spite of truncation and regularisation (as in the authors' code).
+
+    Args:
+      basis: `left` and `right`, `(d, m)`, of orthonormal columns.
+      kernel: blur kernel, `(h, w)`, sum 1, each side at most `d`.
+      core: `"projection"` or `"least-squares"`, which takes some ten times as long.
+      regularization: see `pseudo_inverse`.
+      smoothness: see `pseudo_inverse`.
+
+    Returns:
+      `(m, m)` float32.
+
+    Raises:
+      TypeError: as `pseudo_inverse`.
+      ValueError: as `pseudo_inverse`, or an unknown kind of core.
+    """
+    validation.check_choice(core, "core", CORES)
+    inverse = pseudo_inverse(
+        kernel,
+        support=basis.left.shape[0],
+        regularization=regularization,
+        smoothness=smoothness,
+    )
+    found = project(basis, inverse)
+    if core == "least-squares":
+        found = _least_squares(basis, kernel, found, regularization, smoothness)
+    return found / brightness(basis, found)
+
+
+def _least_squares(
+    basis: Basis,
+    kernel: jax.Array,
+    start: jax.Array,
+    regularization: jax.typing.ArrayLike,
+    smoothness: jax.typing.ArrayLike,
+) -> jax.Array:
+    """The core `M` that minimises `Σ |1 - K G|² / (λ + μ |∇|²) + |G|²`, `G = F(L M Rᵀ)`.
+
+    The first summand is the error made of a photograph whose power is `1 / (λ + μ |∇|²)`, the
+    second that made of noise of power 1. Without a basis this is the pseudo-inverse's minimum.
+    """
+    support = basis.left.shape[0]
+    # So large that the inverse of the kernel, applied to it, does not wrap around.
+    size = spectra.fast_size(support + max(kernel.shape) - 1)
+    transfer = spectra.transfer_function(jnp.asarray(kernel, jnp.float32), (size, size))
+    noise = jnp.asarray(regularization, jnp.float32)
+    signal = noise / inverse_damping(size, regularization=noise, smoothness=smoothness)
+    normal = signal * (transfer.real**2 + transfer.imag**2) + noise
+
+    def gather(spectrum: jax.Array) -> jax.Array:
+        centred = jnp.roll(jnp.fft.irfft2(spectrum, s=(size, size)), (support // 2,) * 2, (0, 1))
+        return project(basis, centred[:support, :support])
+
+    def filtered(weights: jax.Array, core: jax.Array) -> jax.Array:
+        inverse = reconstruct(basis, core)
+        return gather(weights * spectra.transfer_function(inverse, (size, size)))
+
+    return jax.scipy.sparse.linalg.cg(
+        partial(filtered, normal),
+        gather(signal * jnp.conj(transfer)),
+        x0=jax.lax.stop_gradient(start),
+        tol=1e-5,
+        maxiter=_ITERATIONS,
+        M=partial(filtered, 1.0 / normal),
+    )[0]

@@ -1,0 +1,134 @@
+"""The core of a blur kernel against NumPy in float64: closed forms, and what it is for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import glra_jax as gx
+from glra_jax.cores import CORES
+
+OPTIONS = [
+    {"regularization": 0.01, "smoothness": 0.0},
+    {"regularization": 0.2, "smoothness": 0.0},
+    {"regularization": 0.001, "smoothness": 0.02},
+]
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_cores_keep_the_brightness(small_basis, core, options):
+    kernel = gx.disk_kernel(radius=2.3, size=9)
+    found = gx.deconvolution_core(small_basis, kernel, core=core, **options)
+    assert found.shape == (6, 6)
+    assert found.dtype == jnp.float32
+    assert float(np.sum(gx.reconstruct(small_basis, found))) == pytest.approx(1.0, abs=3e-5)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_projection_is_that_of_the_pseudo_inverse(small_basis, options):
+    kernel = gx.disk_kernel(radius=2.3, size=9)
+    left, right = (np.asarray(side, np.float64) for side in small_basis)
+    inverse = gx.pseudo_inverse(kernel, support=31, **options)
+    expected = left.T @ np.asarray(inverse, np.float64) @ right
+    expected /= (left @ expected @ right.T).sum()
+    # The sum that it is divided by is a difference of larger numbers.
+    found = gx.deconvolution_core(small_basis, kernel, **options)
+    np.testing.assert_allclose(found, expected, atol=3e-5 * np.abs(expected).max())
+
+
+def exact_least_squares(basis, kernel, regularization, smoothness, size):
+    """By the normal equations, written out: one column of the design for each entry of the core."""
+    left, right = (np.asarray(side, np.float64) for side in basis)
+    rank = left.shape[1]
+
+    def spectrum(array):
+        padded = np.zeros((size, size))
+        padded[: array.shape[0], : array.shape[1]] = array
+        return np.fft.fft2(np.roll(padded, [-(n // 2) for n in array.shape], axis=(0, 1))).ravel()
+
+    columns = [
+        spectrum(np.outer(left[:, i], right[:, j])) for i in range(rank) for j in range(rank)
+    ]
+    inverses = np.stack(columns, axis=1)
+    step = np.abs(1 - np.exp(2j * np.pi * np.arange(size) / size)) ** 2
+    signal = 1 / np.sqrt(regularization + smoothness * np.add.outer(step, step)).ravel()
+    blur = spectrum(np.asarray(kernel, np.float64))
+    design = np.concatenate([(signal * blur)[:, None] * inverses, inverses])
+    target = np.concatenate([signal, np.zeros(size * size)])
+    real = np.concatenate([design.real, design.imag])
+    core = np.linalg.lstsq(real, np.concatenate([target, np.zeros_like(target)]), rcond=None)[0]
+    core = core.reshape(rank, rank)
+    return core / (left.sum(0) @ core @ right.sum(0))
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("shape", [(9, 9), (4, 7), (1, 1)])
+def test_the_least_squares_core_solves_the_normal_equations(small_basis, options, shape):
+    rng = np.random.default_rng(3)
+    kernel = rng.uniform(size=shape).astype(np.float32)
+    kernel /= kernel.sum()
+    size = {9: 40, 7: 40, 1: 32}[max(shape)]  # the next with factors 2, 3, 5 only after 39, 37, 31
+    expected = exact_least_squares(small_basis, kernel, size=size, **options)
+    compute = jax.jit(lambda k: gx.deconvolution_core(small_basis, k, core=CORES[1], **options))
+    found = compute(kernel)
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_many_least_squares_cores_at_once(small_basis):
+    kernels = jnp.stack([gx.gaussian_kernel(sigma=s, size=9) for s in (0.5, 1.0, 2.0)])
+
+    def core(kernel):
+        return gx.deconvolution_core(small_basis, kernel, core="least-squares", smoothness=0.01)
+
+    expected = jnp.stack([core(kernel) for kernel in kernels])
+    found = jax.vmap(core)(kernels)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * jnp.abs(expected).max())
+
+
+def test_least_squares_restores_better_where_the_inverse_is_longer_than_the_support():
+    """A zero of the kernel near frequency 0, over which a periodic inverse of 61 pixels steps."""
+    support = 61
+    inverse = gx.Basis(jnp.eye(support), jnp.eye(support))  # all inverses of this support
+    kernel = jnp.zeros((1, 21)).at[0, jnp.array([0, 20])].set(0.5)
+    row = jnp.cumsum(jax.random.normal(jax.random.key(0), (1, 4096)), axis=1)
+    sharp = row / jnp.abs(row).max()
+    blurred = gx.blur(sharp, kernel)
+    blurred += 0.003 * jax.random.normal(jax.random.key(1), blurred.shape)
+    error = {}
+    for core in CORES:
+        found = gx.deconvolution_core(
+            inverse, kernel, core=core, regularization=0.0005, smoothness=0.0005
+        )
+        # A flat image in the other direction: only the sum of the columns matters.
+        filters = np.asarray(gx.reconstruct(inverse, found), np.float64).sum(axis=0)
+        restored = np.convolve(np.asarray(blurred, np.float64)[0], filters, mode="same")
+        error[core] = np.mean((restored - np.asarray(sharp)[0])[200:-200] ** 2)
+    assert error["least-squares"] < 0.7 * error["projection"]
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_cores_have_a_gradient(small_basis, core):
+    kernel = gx.gaussian_kernel(sigma=1.0, size=7)
+    direction = jax.random.normal(jax.random.key(2), kernel.shape)
+    direction -= direction.mean()
+
+    def entry(kernel):
+        return gx.deconvolution_core(small_basis, kernel, core=core)[0, 1]
+
+    gradient = jax.jit(jax.grad(entry))(kernel)
+    step = 3e-4
+    expected = (entry(kernel + step * direction) - entry(kernel - step * direction)) / (2 * step)
+    assert float(jnp.vdot(gradient, direction)) == pytest.approx(float(expected), rel=0.02)
+
+
+def test_cores_refuse_what_the_inverse_refuses_and_unknown_kinds(small_basis):
+    kernel = gx.gaussian_kernel(sigma=1.0, size=7)
+    with pytest.raises(ValueError, match=r"\(33, 33\).*support 31"):
+        gx.deconvolution_core(small_basis, jnp.full((33, 33), 1 / 33**2))
+    with pytest.raises(ValueError, match=r"regularization.*-1\.0"):
+        gx.deconvolution_core(small_basis, kernel, regularization=-1.0)
+    with pytest.raises(ValueError, match=r"smoothness.*-2\.0"):
+        gx.deconvolution_core(small_basis, kernel, smoothness=-2.0)
+    with pytest.raises(ValueError, match=r"core.*'wiener'"):
+        gx.deconvolution_core(small_basis, kernel, core="wiener")
