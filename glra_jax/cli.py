@@ -40,7 +40,7 @@ class Deblur:
     kernel: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="KERNEL")]
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     model: str = DEFAULT_MODEL
-    boundary: Literal["reflect", "edge", "wrap"] = "reflect"
+    boundary: Literal["edge", "reflect", "wrap"] = "edge"
     noise: float | None = None
     regularization: float | None = None
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

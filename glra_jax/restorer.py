@@ -95,13 +95,13 @@ class Restorer:
         return replace(self, core=_core(self.model, kernel, noise, regularization))
 
     def __call__(
-        self, y: np.ndarray | jax.Array, *, boundary: str = "reflect", progress: bool = False
+        self, y: np.ndarray | jax.Array, *, boundary: str = "edge", progress: bool = False
     ) -> np.ndarray:
         """Restores an image of any size, tile by tile, on the host's memory.
 
         Args:
           y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1].
-          boundary: `"reflect"`, `"edge"` or `"wrap"`, see `deconvolve`.
+          boundary: `"edge"`, `"reflect"` or `"wrap"`, see `deconvolve`.
           progress: whether to show a bar with the time left.
 
         Returns:

@@ -154,7 +154,7 @@ def test_an_image_will_do_for_a_kernel(tmp_path, model):
 @pytest.mark.parametrize(
     ("options", "boundary", "regularization"),
     [
-        ([], "reflect", None),
+        ([], "edge", None),
         (["--boundary", "wrap", "--regularization", "0.1"], "wrap", 0.1),
     ],
 )
@@ -393,7 +393,7 @@ def test_help_names_every_option_with_its_default(capsys):
         assert text in shown
     for option, default in (
         ("--model", cli.DEFAULT_MODEL),
-        ("--boundary", "reflect"),
+        ("--boundary", "edge"),
         ("--noise", "None"),
         ("--regularization", "None"),
         ("--overwrite", "False"),

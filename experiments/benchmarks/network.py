@@ -156,7 +156,7 @@ def compare_photograph(*, rounds: int) -> Comparison:
         core = torch.from_numpy(np.array(restorer.core)).to(device)
 
         def run() -> object:
-            padded = np.pad(y, ((75, 75), (75, 75), (0, 0)), mode="reflect").transpose(2, 0, 1)
+            padded = np.pad(y, ((75, 75), (75, 75), (0, 0)), mode="edge").transpose(2, 0, 1)
             with torch.inference_mode():
                 x = torch.from_numpy(np.ascontiguousarray(padded))[:, None].to(device)
                 return network(x, core).cpu().numpy()

@@ -154,7 +154,7 @@ def vem(
     validation.check_size(num_iterations, "num_iterations")
     validation.check_size(num_inner, "num_inner")
     if weight is None:
-        weight = tuned_parameter("vem", noise, family=family)
+        weight = tuned_parameter("vem", noise, family=family, power=2.0)
     validation.check_positive(weight, "weight")
     if inlier_noise is None:
         inlier_noise = jnp.maximum(noise, INLIER_NOISE)
