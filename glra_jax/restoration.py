@@ -40,9 +40,9 @@ def deconvolve(
       y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1].
       kernel: blur kernel, `(h, w)`, sum 1, odd or even, each side at most the model's support.
       model: from `load_model` or a training run; None takes the default one of the package.
-      boundary: how the image goes on outside: `"edge"`, which rings less than `"reflect"`; `"wrap"`,
-        for circular blur; or `"valid"`, where nothing is made up and the result is `support - 1`
-        smaller.
+      boundary: how the image goes on outside: `"edge"`, which rings less than `"reflect"`;
+        `"wrap"`, for circular blur; or `"valid"`, where nothing is made up and the result is
+        `support - 1` smaller.
       noise: standard deviation of the noise in `y`, for models whose pseudo-inverse depends on it
         (`model.config.noise_weight` is not 0); None estimates it, from all of `y` together.
       regularization: of the pseudo-inverse; None takes the one that the model was trained with.
