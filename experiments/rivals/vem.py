@@ -6,9 +6,9 @@ the prediction `Kx` leaves that range (saturation) it can only be an outlier.
 
 * Expectation: the chance of being an inlier, `g = p N(y; Kx, σ) / (p N(y; Kx, σ) + (1 - p))` where
   `0 <= Kx <= 1`, else 0; p = 0.9.
-* Maximisation: `min Σ g (Kx - y)² + weight · 0.1 · 2/0.8 · Σ c |d * x|^0.8` over first differences (c = 1)
-  and second ones (c = 1/4), by one reweighted least-squares problem solved with conjugate gradients
-  per expectation.
+* Maximisation: `min Σ g (Kx - y)² + weight · 0.1 · 2/0.8 · Σ c |d * x|^0.8` over first differences
+  (c = 1) and second ones (c = 1/4), by one reweighted least-squares problem solved with conjugate
+  gradients per expectation.
 """
 
 import math
