@@ -20,8 +20,9 @@ import tyro
 from tqdm import tqdm
 
 from experiments.comparison_report import Difference, Row, write_report
+from experiments.exact_cores import exact_core
 from experiments.model_files import read_model
-from experiments.torch_sides import OPTIMIZERS, JaxSide, TorchSide, Weights, exact_core
+from experiments.torch_sides import OPTIMIZERS, JaxSide, TorchSide, Weights
 from glra_jax.batches import Batch
 from glra_jax.caffe import read_basis
 from glra_jax.datasets import embedded_photographs, pack_planes

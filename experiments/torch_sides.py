@@ -29,29 +29,6 @@ Weights = dict[str, np.ndarray]
 OPTIMIZERS = ("Adam", "AdamW")
 
 
-def exact_core(model: Model, kernel: np.ndarray, noise: float) -> np.ndarray:
-    """The core of a blur kernel in float64, by NumPy alone, for a model at a noise level.
-
-    With `F` the Fourier transform: `k† = F⁻¹(conj(K) / (|K|² + λ + w σ² |∇|²))`, projected to
-    `L Lᵀ k† R Rᵀ` and divided by its sum; then `M = Lᵀ k† R`.
-    """
-    left, right = (np.asarray(side, np.float64) for side in model.basis)
-    support, centre = len(left), len(left) // 2
-    padded = np.zeros((support, support))
-    padded[: kernel.shape[0], : kernel.shape[1]] = kernel
-    # The centre of the kernel comes to (0, 0).
-    shift = [-(size // 2) for size in kernel.shape]
-    spectrum = np.fft.fft2(np.roll(padded, shift, axis=(0, 1)))
-    step = np.abs(1 - np.exp(2j * np.pi * np.arange(support) / support)) ** 2  # of a difference
-    config = model.config
-    damping = config.regularization + config.noise_weight * noise**2 * np.add.outer(step, step)
-    inverse = np.fft.ifft2(spectrum.conj() / (np.abs(spectrum) ** 2 + damping)).real
-    inverse = np.roll(inverse, (centre, centre), axis=(0, 1))
-    onto_left, onto_right = left @ left.T, right @ right.T
-    projected = onto_left @ inverse @ onto_right
-    return left.T @ (projected / projected.sum()) @ right
-
-
 class JaxSide:
     """The library's network, loss and optimisers in one precision."""
 

@@ -47,6 +47,24 @@ def deconvolution_core(
       TypeError: as `pseudo_inverse`.
       ValueError: as `pseudo_inverse`, or an unknown kind of core.
     """
+    found = unscaled_core(
+        basis, kernel, core=core, regularization=regularization, smoothness=smoothness
+    )
+    return found / brightness(basis, found)
+
+
+def unscaled_core(
+    basis: Basis,
+    kernel: jax.Array,
+    *,
+    core: str,
+    regularization: jax.typing.ArrayLike,
+    smoothness: jax.typing.ArrayLike = 0.0,
+) -> jax.Array:
+    """`deconvolution_core` before it is divided by the sum of its low-rank kernel.
+
+    That sum is near 1 where the basis holds the inverse of the blur kernel.
+    """
     validation.check_choice(core, "core", CORES)
     inverse = pseudo_inverse(
         kernel,
@@ -57,7 +75,7 @@ def deconvolution_core(
     found = project(basis, inverse)
     if core == "least-squares":
         found = _least_squares(basis, kernel, found, regularization, smoothness)
-    return found / brightness(basis, found)
+    return found
 
 
 def _least_squares(

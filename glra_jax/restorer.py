@@ -17,9 +17,9 @@ import numpy as np
 
 from glra_jax import validation
 from glra_jax.convolution import prepare_filters
+from glra_jax.cores import unscaled_core
 from glra_jax.degradation import BOUNDARIES, convolution_padding
-from glra_jax.kernels import pseudo_inverse
-from glra_jax.lowrank import brightness, project
+from glra_jax.lowrank import brightness
 from glra_jax.model import Model
 from glra_jax.network import PREPARED
 from glra_jax.restoration import REFINEMENT_REACH, check_model, check_noise, core_for
@@ -226,13 +226,10 @@ def _check_fit(kernel: jax.Array, model: Model) -> None:
 
 @jax.jit
 def _brightness(kernel: jax.Array, model: Model) -> jax.Array:
-    config = model.config
-    inverse = pseudo_inverse(
-        kernel,
-        support=config.support,
-        regularization=config.regularization,
+    core, regularization = model.config.core, model.config.regularization
+    return brightness(
+        model.basis, unscaled_core(model.basis, kernel, core=core, regularization=regularization)
     )
-    return brightness(model.basis, project(model.basis, inverse))
 
 
 @jax.jit

@@ -246,17 +246,19 @@ def test_outputs_and_gradients_are_handed_on():
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("core", ["projection", "least-squares"])
 @pytest.mark.parametrize("fault", [None, "scale", "regularization"])
-def test_a_wrong_core_is_above_the_bound(model_file, monkeypatch, precision, fault):
+def test_a_wrong_core_is_above_the_bound(model_file, monkeypatch, precision, core, fault):
     right = torch_reference.LowRankBasis.forward
 
-    def forward(self, kernel, regularization, smoothness=0.0):
+    def forward(self, kernel, regularization, *rest):
         if fault == "scale":
-            return 1.001 * right(self, kernel, regularization, smoothness)
-        return right(self, kernel, (1.5 if fault else 1.0) * regularization, smoothness)
+            return 1.001 * right(self, kernel, regularization, *rest)
+        return right(self, kernel, (1.5 if fault else 1.0) * regularization, *rest)
 
     monkeypatch.setattr(torch_reference.LowRankBasis, "forward", forward)
     model = gx.load_model(model_file)
+    model = replace(model, config=replace(model.config, core=core))
     config = compare_torch.CompareOptions(**SMALL).train_config(model.config)
     theirs = torch_sides.TorchSide(model, config, precision=precision)
     kernels = np.stack([gx.gaussian_kernel(sigma=sigma, size=9) for sigma in (1.0, 2.0)])
@@ -402,6 +404,35 @@ def test_both_sides_train_with_the_settings_of_the_model():
     assert {name: getattr(config, name) for name in SETTINGS} == SETTINGS
 
 
+@pytest.mark.parametrize("shape", [(9, 9), (6, 9), (1, 1)])
+def test_least_squares_cores_are_the_same_in_torch(basis, shape):
+    rng = np.random.default_rng(0)
+    kernel = rng.random(shape) ** 4
+    kernel /= kernel.sum()
+    left, right = (np.linalg.qr(np.asarray(side, np.float64))[0] for side in basis)
+    settings = {"regularization": 0.002, "noise_weight": 40.0}
+    network = torch_reference.DeconvNet(
+        torch.from_numpy(left),
+        torch.from_numpy(right),
+        features=FEATURES,
+        kind_of_core="least-squares",
+        **settings,
+    )
+    expected = network.core_of(torch.from_numpy(kernel), 0.02).numpy()
+    model = gx.Model(
+        gx.Basis(*(jnp.asarray(side, jnp.float32) for side in (left, right))),
+        {},
+        gx.ModelConfig(SUPPORT, RANK, FEATURES, core="least-squares", **settings),
+    )
+    ours = jax.jit(partial(core_for, noise=0.02, regularization=None))
+    found = ours(model, jnp.asarray(kernel, jnp.float32))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    projected = replace(model, config=replace(model.config, core="projection"))
+    other = ours(projected, jnp.asarray(kernel, jnp.float32))
+    if shape != (1, 1):
+        assert np.abs(other - expected).max() > 0.01 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.03])
 @pytest.mark.parametrize("shape", [(9, 9), (6, 9), (27, 27)])
 def test_torch_inverse_and_core_against_numpy(basis, shape, noise):
@@ -438,5 +469,5 @@ def test_torch_inverse_and_core_against_numpy(basis, shape, noise):
     ours = jax.jit(partial(core_for, regularization=None))
     found = ours(model, jnp.asarray(kernel, jnp.float32), noise=noise)
     np.testing.assert_allclose(found, core, rtol=0, atol=2e-4 * np.abs(core).max())
-    if noise:
+    if noise:  # the noise counts
         assert np.abs(network.core_of(tensor).numpy() - core).max() > 0.003 * np.abs(core).max()

@@ -4,6 +4,7 @@ import argparse
 import collections
 import gzip
 import io
+import json
 import os
 import pickle
 import re
@@ -147,7 +148,7 @@ def test_model_there_and_back(model, state):
 
 
 def test_settings_of_the_inverse_come_with_the_call(model, state, tmp_path):
-    settings = {"regularization": 5e-4, "noise_weight": 40.0}
+    settings = {"regularization": 5e-4, "noise_weight": 40.0, "core": "least-squares"}
     expected = gx.ModelConfig(9, 4, 14, **settings)
     assert interop.model_from_state_dict(state, **settings).config == expected
     interop.save_torch_model(model, tmp_path / "weights.safetensors")
@@ -166,7 +167,7 @@ def with_settings(model, **settings):
 
 def test_settings_of_the_inverse_are_in_safetensors_files(model, tmp_path):
     path = tmp_path / "weights.safetensors"
-    unusual = with_settings(model, regularization=5e-4, noise_weight=40.0)
+    unusual = with_settings(model, regularization=5e-4, noise_weight=40.0, core="least-squares")
     interop.save_torch_model(unusual, path)
     assert interop.load_torch_model(path).config == unusual.config
     assert interop.load_torch_model(path, noise_weight=0.0).config == replace(
@@ -175,11 +176,18 @@ def test_settings_of_the_inverse_are_in_safetensors_files(model, tmp_path):
     assert interop.load_torch_model(path, regularization=0.02).config == replace(
         unusual.config, regularization=0.02
     )
+    assert interop.load_torch_model(path, core="projection").config == replace(
+        unusual.config, core="projection"
+    )
     state = interop.read_state_dict(path)  # which cannot hold them
     assert interop.model_from_state_dict(state).config == model.config
     safetensors.numpy.save_file(state, path)  # a file of others
     assert interop.load_torch_model(path).config == model.config
-    for text in ("{", "[1]", '{"regularization": 0.1}'):
+    numbers = {"regularization": 5e-4, "noise_weight": 40.0}  # all there was at first
+    safetensors.numpy.save_file(state, path, metadata={"glra_jax.inverse": json.dumps(numbers)})
+    assert interop.load_torch_model(path).config == replace(unusual.config, core="projection")
+    unknown = json.dumps(numbers | {"core": "wiener"})
+    for text in ("{", "[1]", '{"regularization": 0.1}', unknown):
         safetensors.numpy.save_file(state, path, metadata={"glra_jax.inverse": text})
         with pytest.raises(ValueError, match=r"weights\.safetensors has unreadable metadata"):
             interop.load_torch_model(path)
@@ -715,7 +723,7 @@ def test_a_module_is_no_state_dict(state):
 
 def test_settings_of_the_inverse_go_with_the_call_for_pytorch_files(model, tmp_path):
     pytest.importorskip("torch")
-    settings = {"regularization": 5e-4, "noise_weight": 40.0}
+    settings = {"regularization": 5e-4, "noise_weight": 40.0, "core": "least-squares"}
     unusual = with_settings(model, **settings)
     interop.save_torch_model(unusual, tmp_path / "weights.pt")
     assert interop.load_torch_model(tmp_path / "weights.pt").config == model.config
@@ -732,7 +740,8 @@ def test_the_page_runs_from_top_to_bottom(colour_photograph, tmp_path, monkeypat
     assert len(blocks) == 7
     monkeypatch.chdir(tmp_path)
     basis = random_basis(17, 3)
-    model = with_settings(random_model(basis, features=4), regularization=0.003, noise_weight=40.0)
+    settings = {"regularization": 0.003, "noise_weight": 40.0, "core": "least-squares"}
+    model = with_settings(random_model(basis, features=4), **settings)
     interop.save_torch_model(random_model(basis, seed=1), "network.pt")
     scipy.io.savemat("authors.mat", {"l": basis.left, "r": basis.right})
     Path("net_iter_200000.caffemodel").write_bytes(net_bytes(random_layers(17, 3, 4)))

@@ -80,23 +80,24 @@ def test_a_model_comes_back_bit_for_bit(small_model, path):
 
 
 def test_a_configuration_comes_back(small_model, tmp_path):
-    config = gx.ModelConfig(31, 6, 16, regularization=0.037, noise_weight=55.5)
+    config = gx.ModelConfig(31, 6, 16, 0.037, noise_weight=55.5, core="least-squares")
     gx.save_model(gx.Model(small_model.basis, small_model.params, config), tmp_path / "m")
     assert gx.load_model(tmp_path / "m").config == config
     written = json.loads(metadata_of(tmp_path / "m")["config"])
     assert (written["regularization"], written["noise_weight"]) == (0.037, 55.5)
+    assert written["core"] == "least-squares"
 
 
 def test_an_initial_model_takes_what_its_inverse_is_made_with(small_basis):
-    options = {"regularization": 0.005, "noise_weight": 100.0}
+    options = {"regularization": 0.005, "noise_weight": 100.0, "core": "least-squares"}
     model = gx.initial_model(jax.random.key(1), small_basis, features=16, **options)
     assert model.config == gx.ModelConfig(31, 6, 16, **options)
 
 
-def test_files_from_before_the_noise_weight_have_none(path):
+def test_files_from_before_the_noise_weight_and_kinds_of_cores_have_none(path):
     def forget(_, metadata):
         config = json.loads(metadata["config"])
-        del config["noise_weight"]
+        del config["noise_weight"], config["core"]
         metadata["config"] = json.dumps(config)
 
     rewrite(path, forget)
@@ -115,6 +116,16 @@ def test_a_former_file_with_a_noise_weight_is_refused(path):
     assert gx.load_model(path).config == gx.ModelConfig(31, 6, 16, 0.01, 0.0)
     rewrite(path, age(100.0))
     with pytest.raises(ValueError, match=r"noise weight of 100\.0 .*former format.*train"):
+        gx.load_model(path)
+
+
+def test_an_unknown_kind_of_core_is_refused(path):
+    def change(_, metadata):
+        config = json.loads(metadata["config"]) | {"core": "wiener"}
+        metadata["config"] = json.dumps(config)
+
+    rewrite(path, change)
+    with pytest.raises(ValueError, match=r"model\.safetensors .*core.*'wiener'"):
         gx.load_model(path)
 
 
