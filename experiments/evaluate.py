@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -12,12 +13,14 @@ from experiments.evaluation.cases import Case, PendingCase, check_cases, scored_
 from experiments.evaluation.methods import Method, collect
 from experiments.evaluation.options import (
     EvaluateOptions,
-    check_leaks,
-    leak_of,
+    check_labels,
+    describe_methods,
     load_cases,
     parse,
 )
-from experiments.evaluation.report import NAMES, SHEET, Results, check_output, write_results
+from experiments.evaluation.progress import FOLDER, Progress, Scored, was_interrupted
+from experiments.evaluation.report import write_results
+from experiments.evaluation.results import NAMES, SHEET, Results, check_output
 from experiments.evaluation.scores import AS_IT_IS, Record, corrections, score_image
 from experiments.evaluation.sheet import Example, choose_examples, draw_sheet
 from glra_jax.model import write_atomically
@@ -32,80 +35,129 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def evaluate(options: EvaluateOptions) -> str:
-    """Restores and scores everything, writes the results and returns the table."""
-    check_output(options.output, overwrite=options.overwrite)
+    """Restores and scores everything, writes the results and returns the table.
+
+    What is scored is kept in the output folder at once; the same options go on with it.
+
+    Raises:
+      OSError, ImportError: what is named cannot be read.
+      ValueError: options that will not do; or restorations failed, after all others are written.
+    """
+    overwrite = options.overwrite or was_interrupted(options.output)
+    check_output(options.output, overwrite=overwrite)
     methods = collect(
         options.methods, options.models, noise=options.noise_deviation, basis=options.basis
     )
-    check_leaks(methods, options)
+    check_labels(methods, options)
     cases = load_cases(options)
     supports = {method.label: method.support for method in methods if method.support}
     check_cases(cases, margin=options.scored_margin, supports=supports)
     for method in methods:
         method.check(cases[0].shape, cases[0].kernel_shape)
-    options.output.mkdir(parents=True, exist_ok=True)
 
-    records, about, examples = score_all(cases, methods, options)
-    config = options.describe() | {
-        "methods": [
-            {"label": m.label, "kind": m.kind, "leak": leak_of(m, options), **m.about}
-            for m in methods
-        ]
-    }
-    results = Results(config, describe_machine(), about, records)
-    if examples:
-        sheet = draw_sheet(examples)
-        write_atomically(options.output / SHEET, sheet, overwrite=options.overwrite)
-    elif options.overwrite:
-        (options.output / SHEET).unlink(missing_ok=True)  # it would be of other results
-    table = write_results(results, options.output, overwrite=options.overwrite)
+    config = options.describe() | {"methods": describe_methods(methods, options)}
+    progress = Progress(options.output, config)
+    if len(progress):
+        print(f"going on in {options.output}, where {len(progress)} restorations are scored")
+    try:
+        records, about, failures, examples = score_all(cases, methods, options, progress)
+        results = Results(config, describe_machine(), about, records, failures)
+        if examples:
+            sheet = draw_sheet(examples)
+            write_atomically(options.output / SHEET, sheet, overwrite=overwrite)
+        elif overwrite:
+            (options.output / SHEET).unlink(missing_ok=True)  # it would be of other results
+        table = write_results(results, options.output, overwrite=overwrite)
+    finally:
+        progress.close()
+    if failures:
+        shown = "; ".join(f"{f['method']} on {f['image']}: {f['error']}" for f in failures[:5])
+        raise ValueError(
+            f"{len(failures)} of {len(cases) * len(methods)} restorations failed, the others are "
+            f"scored in {options.output}: {shown}{'; ...' if len(failures) > 5 else ''}. The same "
+            f"command with --overwrite tries these again, and no others, as long as "
+            f"{options.output / FOLDER} is there"
+        )
+    progress.remove()
     files = ", ".join(name for name in NAMES if examples or name != SHEET)
     return f"\n{table}\n\nin {options.output}: {files}"
 
 
 def score_all(
-    cases: Sequence[PendingCase], methods: Sequence[Method], options: EvaluateOptions
-) -> tuple[list[Record], list[dict[str, object]], list[Example]]:
-    """Scores by image and method, what is known of the images, and some of them restored."""
-    margin = options.scored_margin
+    cases: Sequence[PendingCase],
+    methods: Sequence[Method],
+    options: EvaluateOptions,
+    progress: Progress,
+) -> tuple[list[Record], list[dict[str, Any]], list[dict[str, str]], list[Example]]:
+    """Scores by image and method, what is known of the images, failures, and some images restored.
+
+    What `progress` has is not done again, and everything new is added to it.
+    """
     shown = set(choose_examples(len(cases), options.sheet))
     compiled: set[tuple[str, tuple[int, ...], tuple[int, ...]]] = set()
     records: list[Record] = []
-    about: list[dict[str, object]] = []
+    about: list[dict[str, Any]] = []
+    failures: list[dict[str, str]] = []
     examples = []
     bar = tqdm(total=len(cases) * len(methods), desc="restoring", unit="image")
     for index, pending in enumerate(cases):
         case = pending.make()
-        truth = scored_part(case.sharp, margin)
-        example = Example(case.name, case.kernel, truth)
+        about.append(_describe(pending, case))
+        example = Example(case.name, case.kernel, scored_part(case.sharp, options.scored_margin))
         for method in methods:
             bar.set_postfix_str(f"{case.name}, {method.label}")
-            key = (method.label, case.blurred.shape, case.kernel.shape)
-            restored, seconds = restore_timed(method, case, compiled=key in compiled)
-            compiled.add(key)
-            restored = scored_part(restored, margin)
-            for correction, how in corrections(case.gain, options.subtract).items():
-                scores = score_image(restored, truth, divisor=how[0], subtract=how[1])
-                record = Record(case.name, method.label, correction, *scores, round(seconds, 4))
-                records.append(record)
-                if correction == AS_IT_IS:
-                    example.scores[method.label] = record.psnr
-            if index in shown:
-                example.images[method.label] = np.clip(restored, 0.0, 1.0)
+            scored = progress.find(case, method.label, with_image=index in shown)
+            if scored is None:
+                key = (method.label, case.blurred.shape, case.kernel.shape)
+                try:
+                    scored = score_case(
+                        method, case, options, compiled=key in compiled, keep=index in shown
+                    )
+                except Exception as error:  # whatever one method does, the others are scored
+                    error_line = (str(error).splitlines() or [""])[0] or type(error).__name__
+                    failures.append(
+                        {"image": case.name, "method": method.label, "error": error_line}
+                    )
+                    example.images[f"{method.label} failed"] = np.zeros_like(example.sharp)
+                    bar.update()
+                    continue
+                compiled.add(key)
+                progress.add(case, method.label, scored)
+            records += scored.records
+            if scored.image is not None:
+                example.images[method.label] = scored.image
+                example.scores |= {
+                    r.method: r.psnr for r in scored.records if r.correction == AS_IT_IS
+                }
             bar.update()
         if index in shown:
             examples.append(example)
-        about.append(
-            {
-                "image": case.name,
-                "gain": case.gain,
-                "shape": list(case.blurred.shape),
-                "kernel": list(case.kernel.shape),
-                "blurred_sha256": hashlib.sha256(case.blurred.tobytes()).hexdigest(),
-            }
-        )
     bar.close()
-    return records, about, examples
+    return records, about, failures, examples
+
+
+def score_case(
+    method: Method, case: Case, options: EvaluateOptions, *, compiled: bool, keep: bool
+) -> Scored:
+    """Restores an image and scores it under every correction; keeps the image if asked to.
+
+    Raises:
+      ValueError: see `restore_timed`; and whatever the method raises.
+    """
+    truth = scored_part(case.sharp, options.scored_margin)
+    restored, seconds = restore_timed(method, case, compiled=compiled)
+    restored = scored_part(restored, options.scored_margin)
+    records = [
+        Record(
+            case.name,
+            method.label,
+            correction,
+            *score_image(restored, truth, divisor=divisor, subtract=subtract),
+            round(seconds, 4),
+        )
+        for correction, (divisor, subtract) in corrections(case.gain, options.subtract).items()
+    ]
+    return Scored(records, np.clip(restored, 0.0, 1.0) if keep else None)
 
 
 def restore_timed(method: Method, case: Case, *, compiled: bool) -> tuple[np.ndarray, float]:
@@ -120,12 +172,24 @@ def restore_timed(method: Method, case: Case, *, compiled: bool) -> tuple[np.nda
         seconds = time.perf_counter() - started
     if restored.shape != case.blurred.shape:
         raise ValueError(
-            f"{method.label} made {restored.shape} of {case.name}, {case.blurred.shape}; an output "
-            f"must have the shape of the image (take another boundary)"
+            f"the output is {restored.shape} and the image {case.blurred.shape}; an output must "
+            f"have the shape of the image (take another boundary)"
         )
     if bad := int((~np.isfinite(restored)).sum()):
-        raise ValueError(f"{method.label} gave {bad} NaN or infinite values on {case.name}")
+        raise ValueError(f"the output has {bad} NaN or infinite values")
     return restored, seconds
+
+
+def _describe(pending: PendingCase, case: Case) -> dict[str, Any]:
+    return {
+        "image": case.name,
+        "photograph": pending.photograph or case.name,
+        "family": pending.family,
+        "gain": case.gain,
+        "shape": list(case.blurred.shape),
+        "kernel": list(case.kernel.shape),
+        "blurred_sha256": hashlib.sha256(case.blurred.tobytes()).hexdigest(),
+    }
 
 
 if __name__ == "__main__":

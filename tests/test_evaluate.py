@@ -17,11 +17,22 @@ from experiments import evaluate
 from experiments.evaluation import methods as methods_module
 from experiments.evaluation.cases import PendingCase, check_cases, scored_part
 from experiments.evaluation.methods import collect
-from experiments.evaluation.options import EvaluateOptions, check_leaks, leak_of, load_cases
-from experiments.evaluation.report import read_results
+from experiments.evaluation.options import (
+    EvaluateOptions,
+    check_labels,
+    describe_methods,
+    leak_of,
+    load_cases,
+)
+from experiments.evaluation.results import read_results
 from experiments.evaluation.sheet import busiest_part, choose_examples
 from experiments.evaluation.synthetic import read_kernels, read_named_folder, synthetic_cases
-from experiments.evaluation.triplets import find_triplets, fit_gain, triplet_cases
+from experiments.evaluation.triplets import (
+    find_triplets,
+    fit_gain,
+    recognize_family,
+    triplet_cases,
+)
 from experiments.rivals import RIVALS
 from glra_jax import interop
 
@@ -123,6 +134,27 @@ class TestTriplets:
             triplet_cases(triplets)
 
 
+class TestRecognizeFamily:
+    def test_families(self):
+        as_pixels = lambda k: np.round(255 * np.asarray(k / k.max()))  # noqa: E731
+        for sigma in (1.15, 3.0, 5.15):  # the released files' range
+            gaussian = gx.gaussian_kernel(sigma=sigma, size=23)
+            assert recognize_family(as_pixels(gaussian)) == "gaussian"
+        for radius in (1.5, 4.0, 9.0):
+            assert recognize_family(as_pixels(gx.disk_kernel(radius=radius, size=23))) == "disk"
+        for seed in range(3):
+            motion = np.asarray(gx.motion_kernel(jax.random.key(seed), size=23))
+            assert recognize_family(as_pixels(motion)) is None
+
+    def test_of_cases(self, triplets, photographs, kernel_file):
+        assert [case.family for case in triplet_cases(triplets)] == ["gaussian"] * 3
+        how = {"protocol": "paper", "noise": 0.01, "seed": 0}
+        (drawn, *_) = synthetic_cases(photographs, kernel="disk", **how)
+        assert (drawn.family, drawn.photograph) == ("disk", None)
+        (of_file, *_) = synthetic_cases(photographs, kernel=kernel_file, **how)
+        assert (of_file.name, of_file.family, of_file.photograph) == ("a+k", None, "a")
+
+
 class TestFitGain:
     def test_recovers_what_was_put_in(self, colour_photograph, kernel):
         blurred = np.asarray(gx.blur(jnp.asarray(colour_photograph), jnp.asarray(kernel)))
@@ -201,6 +233,9 @@ class TestSynthetic:
         np.save(tmp_path / "flat.npy", np.ones(3))
         with pytest.raises(ValueError, match=r"float64\(3,\)"):
             read_kernels(tmp_path / "flat.npy")
+        np.savez(tmp_path / "twice.npz", a=np.ones((3, 5, 5)), a0=np.eye(5))
+        with pytest.raises(ValueError, match=r"twice\.npz holds two kernels named 'a0'.* rename"):
+            read_kernels(tmp_path / "twice.npz")
         (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 not whole")
         with pytest.raises(ValueError, match="not a whole file"):
             read_kernels(tmp_path / "cut.npz")
@@ -386,10 +421,27 @@ class TestOptions:
         assert leak_of(foreign, EvaluateOptions(clean=("x",))) == "no leak"
         assert leak_of(rival, options) == "no leak"
         assert leak_of(rival, EvaluateOptions(bsds500="train")) == "leak"
+        assert leak_of(rival, EvaluateOptions()) == "no leak"  # embedded
+        for where in ({"images": Path("folder")}, {"triplets": Path("folder")}):
+            assert leak_of(rival, EvaluateOptions(**where)) == "not said"
+            assert leak_of(rival, EvaluateOptions(**where, clean=("hl",))) == "no leak"
+            assert leak_of(rival, EvaluateOptions(**where, leaky=("hl",))) == "leak"
+            for method in collect(["blurred", "eq8"], ["glra-release"], noise=0.01)[:2]:
+                assert leak_of(method, EvaluateOptions(**where)) == "no leak"  # nothing was learnt
         with pytest.raises(ValueError, match="both name 'x'"):
-            check_leaks([x], EvaluateOptions(leaky=("x",), clean=("x",)))
-        with pytest.raises(ValueError, match="no model is called 'y'; there are: x"):
-            check_leaks([x], EvaluateOptions(leaky=("y",)))
+            check_labels([x], EvaluateOptions(leaky=("x",), clean=("x",)))
+        with pytest.raises(ValueError, match="no model or rival is called 'y'; there are: x, hl"):
+            check_labels([x, rival], EvaluateOptions(leaky=("y",)))
+        check_labels([x, rival], EvaluateOptions(leaky=("x",), clean=("hl",)))
+
+    def test_random_starts(self, model_file):
+        models = ("glra-random-init", f"x={model_file}", f"y={model_file}")
+        options = EvaluateOptions(models=models, random=("x",))
+        found = describe_methods(collect(["hl"], models, noise=0.01), options)
+        starts = {m["label"]: m.get("random_start") for m in found}
+        assert starts == {"hl": None, "glra-random-init": True, "x": True, "y": False}
+        with pytest.raises(ValueError, match="--random: no model is called 'hl'; there are: x"):
+            check_labels(collect(["hl"], models[1:], noise=0.01), EvaluateOptions(random=("hl",)))
 
     def test_embedded_photographs_by_default(self):
         assert [case.name for case in load_cases(EvaluateOptions())] == ["coffee", "coins"]
@@ -496,15 +548,181 @@ class TestProgram:
         path.write_text(json.dumps({"format": "other"}))
         with pytest.raises(ValueError, match="format 'other'"):
             read_results(path)
+        path.write_text("{}")
+        with pytest.raises(ValueError, match="it lacks 'format'"):
+            read_results(path)
 
     def test_bad_outputs_of_a_method(self, triplets):
         case = triplet_cases(triplets)[0].make()
         nan = methods_module.Method("m", "tv", lambda y, k: y * np.nan, {})
-        with pytest.raises(ValueError, match="m gave 7920 NaN or infinite values on a"):
+        with pytest.raises(ValueError, match="has 7920 NaN or infinite values"):
             evaluate.restore_timed(nan, case, compiled=True)
         small = methods_module.Method("m", "tv", lambda y, k: y[1:], {})
-        with pytest.raises(ValueError, match=r"m made \(43, 60, 3\) of a, \(44, 60, 3\)"):
+        with pytest.raises(ValueError, match=r"is \(43, 60, 3\) and the image \(44, 60, 3\)"):
             evaluate.restore_timed(small, case, compiled=True)
+
+
+class Killed(BaseException):
+    """Stands for a signal: nothing catches it."""
+
+
+def timeless(path):
+    """A results.json without its times."""
+    content = json.loads(path.read_text())
+    for row in content["records"]:
+        del row["seconds"]
+    return content
+
+
+class TestProgress:
+    @pytest.fixture
+    def arguments(self, triplets):
+        return ["--triplets", str(triplets), "--margin", str(MARGIN), "--sheet", "2",
+                "--methods", "blurred", "wiener:noise_to_signal=0.01", "--models"]  # fmt: skip
+
+    @pytest.fixture
+    def restored(self, monkeypatch):
+        """The names of what is restored; a number in `stop` kills the run before that one."""
+        done, stop = [], []
+        original = evaluate.restore_timed
+
+        def restore(method, case, *, compiled):
+            if stop and len(done) == stop[0]:
+                raise Killed
+            done.append((case.name, method.kind))
+            return original(method, case, compiled=compiled)
+
+        monkeypatch.setattr(evaluate, "restore_timed", restore)
+        return done, stop
+
+    def test_goes_on_where_it_stopped(self, arguments, restored, tmp_path, capsys):
+        done, stop = restored
+        whole, parts = tmp_path / "whole", tmp_path / "parts"
+        evaluate.main([*arguments, "--output", str(whole)])
+        everything = list(done)
+        assert len(everything) == 6
+        done.clear()
+        for stop[:] in ([1], [4]):
+            with pytest.raises(Killed):
+                evaluate.main([*arguments, "--output", str(parts)])
+        assert [path.name for path in parts.iterdir()] == ["unfinished"]
+        assert len((parts / "unfinished" / "records.jsonl").read_text().splitlines()) == 5
+        with (parts / "unfinished" / "records.jsonl").open("a") as file:
+            file.write('{"image": "c", "method": "blu')  # killed in the middle of a line
+        stop.clear()
+        evaluate.main([*arguments, "--output", str(parts)])
+        assert "where 4 restorations are scored" in capsys.readouterr().out
+        assert done == everything  # nothing twice
+        assert sorted(path.name for path in parts.iterdir()) == [
+            "results.csv", "results.json", "results.md", "sheet.png",
+        ]  # fmt: skip
+        assert timeless(parts / "results.json") == timeless(whole / "results.json")
+        assert (parts / "sheet.png").read_bytes() == (whole / "sheet.png").read_bytes()
+
+    def stop_after(self, count, arguments, restored):
+        restored[1][:] = [count]
+        with pytest.raises(Killed):
+            evaluate.main(arguments)
+        restored[1].clear()
+
+    def test_another_configuration_is_refused(self, arguments, restored, tmp_path):
+        arguments = [*arguments, "--output", str(tmp_path / "out")]
+        self.stop_after(3, arguments, restored)
+        kept = (tmp_path / "out" / "unfinished" / "records.jsonl").read_bytes()
+        with pytest.raises(SystemExit, match=r"margin was 10 and is 12; .*remove .*unfinished"):
+            evaluate.main([*arguments, "--margin", "12"])
+        other = ["wiener:noise_to_signal=0.1" if "wiener" in a else a for a in arguments]
+        with pytest.raises(SystemExit, match=r"were blurred, .*=0\.01 and are blurred, .*=0\.1;"):
+            evaluate.main([*other, "--overwrite"])
+        assert (tmp_path / "out" / "unfinished" / "records.jsonl").read_bytes() == kept
+
+    def test_another_image_of_the_name_is_refused(self, arguments, restored, triplets, tmp_path):
+        arguments = [*arguments, "--output", str(tmp_path / "out")]
+        self.stop_after(3, arguments, restored)
+        (triplets / "a_batch.png").write_bytes((triplets / "b_batch.png").read_bytes())
+        with pytest.raises(SystemExit, match=r"a is not the image that .* has scores of"):
+            evaluate.main(arguments)
+
+    def test_damaged(self, arguments, restored, tmp_path):
+        arguments = [*arguments, "--output", str(tmp_path / "out")]
+        self.stop_after(3, arguments, restored)
+        path = tmp_path / "out" / "unfinished" / "records.jsonl"
+        path.write_text(path.read_text().replace('"image"', '"imag', 1))
+        with pytest.raises(SystemExit, match=r"records\.jsonl is damaged .*to start anew"):
+            evaluate.main(arguments)
+
+    def test_killed_while_it_wrote_the_results(self, arguments, restored, monkeypatch, tmp_path):
+        arguments = [*arguments, "--output", str(tmp_path / "out")]
+
+        def write(*_, **__):
+            (tmp_path / "out" / "results.csv").write_text("half")
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(evaluate, "write_results", write)
+            with pytest.raises(Killed):
+                evaluate.main(arguments)
+        evaluate.main(arguments)
+        assert len(restored[0]) == 6
+        assert len(read_results(tmp_path / "out" / "results.json").records) == 18
+        assert (tmp_path / "out" / "results.csv").read_text() != "half"
+
+    def test_a_failure_costs_no_other_record(self, arguments, monkeypatch, triplets, tmp_path):
+        where = tmp_path / "out"
+        arguments = [*arguments, "--output", str(where)]
+        original, fails = evaluate.collect, [True]
+        third = triplet_cases(triplets)[2].make().blurred
+
+        def collect_failing(*args, **options):
+            blurred, wiener = original(*args, **options)
+
+            def restore(y, kernel):
+                if fails and np.array_equal(y, third):
+                    return np.full_like(y, np.nan)
+                return wiener.restore(y, kernel)
+
+            broken = methods_module.Method("broken", "tv", lambda y, k: 1 // 0, {})
+            failing = methods_module.Method(wiener.label, "wiener", restore, {})
+            return [failing, *([broken] if fails else []), blurred]
+
+        monkeypatch.setattr(evaluate, "collect", collect_failing)
+        message = (
+            r"4 of 9 restorations failed.*broken on a: integer division or modulo by zero;.*"
+            r"wiener:noise_to_signal=0\.01 on c: the output has 7920 NaN.*--overwrite tries these"
+        )
+        with pytest.raises(SystemExit, match=message):
+            evaluate.main(arguments)
+        results = read_results(where / "results.json")
+        assert len(results.records) == 3 * (2 + 3)
+        assert results.failed == {"broken": 3, "wiener:noise_to_signal=0.01": 1}
+        assert {record.method for record in results.comparable} == {"blurred"}
+        text = (where / "results.md").read_text()
+        assert "| wiener:noise_to_signal=0.01 |  | failed on 1 of 3 images |" in text
+        assert "broken failed on b: integer division" in text
+        assert (where / "sheet.png").exists()
+        fails.clear()  # without the broken method it is another evaluation
+        with pytest.raises(SystemExit, match=r"the methods were .*broken"):
+            evaluate.main([*arguments, "--overwrite"])
+
+    def test_failures_are_tried_again(self, arguments, monkeypatch, restored, tmp_path):
+        where = tmp_path / "out"
+        arguments = [*arguments, "--output", str(where)]
+        whole = evaluate.restore_timed
+
+        def fail(method, case, *, compiled):
+            if (case.name, method.kind) == ("b", "wiener"):
+                raise RuntimeError("out of memory\ndetails")
+            return whole(method, case, compiled=compiled)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(evaluate, "restore_timed", fail)
+            with pytest.raises(SystemExit, match=r"1 of 6 .* on b: out of memory\. The same"):
+                evaluate.main(arguments)
+        assert len(restored[0]) == 5
+        evaluate.main([*arguments, "--overwrite"])
+        assert restored[0][5:] == [("b", "wiener")]
+        assert read_results(where / "results.json").failures == []
+        assert not (where / "unfinished").exists()
 
 
 class TestSheet:

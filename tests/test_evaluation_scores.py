@@ -2,6 +2,9 @@
 
 import json
 import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +12,14 @@ import scipy.stats
 from skimage import metrics as reference
 
 from experiments import tables
-from experiments.evaluation.paper_tables import paper_numbers
-from experiments.evaluation.report import Results, check_output, format_json, format_markdown
+from experiments.evaluation.paper_tables import paper_numbers, write_tables
+from experiments.evaluation.report import format_markdown
+from experiments.evaluation.results import Results, check_output, format_json, read_results
 from experiments.evaluation.scores import (
     AS_IT_IS,
     MEAN_FACTOR,
     TOLD_FACTOR,
+    Interval,
     Record,
     bootstrap,
     corrections,
@@ -77,6 +82,21 @@ class TestBootstrap:
         assert bootstrap(values) == one
         assert bootstrap(values, seed=1) != one
 
+    def test_images_of_one_photograph_are_drawn_together(self):
+        means = np.random.default_rng(4).normal(size=12)
+        values = np.repeat(means, 8)  # eight kernels that tell nothing more
+        photographs = np.repeat(np.arange(12), 8).tolist()
+        found, alone = bootstrap(values, photographs), bootstrap(means)
+        assert found.low == pytest.approx(alone.low)
+        assert found.high == pytest.approx(alone.high)
+        independent = bootstrap(values)
+        assert found.high - found.low > 2.5 * (independent.high - independent.low)
+
+    def test_photographs_of_several_sizes(self):
+        found = bootstrap([0.0, 3.0, 3.0], ["a", "b", "b"])
+        assert found == Interval(2.0, 0.0, 3.0)  # draws are aa, ab, ba, bb
+        assert np.isnan(bootstrap([1.0, 2.0], ["a", "a"]).low)
+
     def test_one_image(self):
         found = bootstrap([3.0])
         assert found.mean == 3.0
@@ -99,10 +119,23 @@ def test_wins_and_means():
     }
 
 
-def results(kernel="gaussian", noise=0.01, kinds=("hl", "model", "wiener"), psnr=25.0):
+def test_wins_by_photograph():
+    scores = {"a": (20, 24, 22, 22), "b": (21, 22, 23, 20)}
+    records = [record(f"i{i}", m, p) for m, row in scores.items() for i, p in enumerate(row)]
+    photographs = {"i0": "p", "i1": "p", "i2": "q", "i3": "q"}
+    _, wins = count_wins(records, AS_IT_IS, photographs)
+    np.testing.assert_array_equal(wins, [[0, 2], [0, 0]])
+    (a, _) = summarize(records, photographs)
+    assert (a.psnr, a.images) == (Interval(22, 22, 22), 4)
+
+
+def results(kernel="gaussian", noise=0.01, kinds=("hl", "model", "wiener"), psnr=25.0, **config):
     """An evaluation of two images, of methods `my hl`, ..."""
     config = {
         "data": "BSDS500 val",
+        "triplets": None,
+        "bsds500": "val",
+        "images": None,
         "kernel": kernel,
         "protocol": "release",
         "noise": noise,
@@ -110,7 +143,7 @@ def results(kernel="gaussian", noise=0.01, kinds=("hl", "model", "wiener"), psnr
         "margin": 75,
         "subtract": 0.0,
         "methods": [{"label": f"my {kind}", "kind": kind, "leak": "no leak"} for kind in kinds],
-    }
+    } | config
     machine = {"processor": "abacus", "cores": 2, "backend": "cpu"}
     cases = [{"image": name, "gain": 1.05, "shape": [9, 9], "kernel": [3, 3]} for name in "xy"]
     records = [
@@ -134,6 +167,89 @@ def test_markdown():
     assert "on abacus (2 cores), cpu" in text
 
 
+def with_kernels(run, count):
+    """The evaluation with `count` kernels for each photograph."""
+    names = [(case["image"], f"{case['image']}+{k}") for case in run.cases for k in range(count)]
+    cases = [run.cases[0] | {"image": image, "photograph": name} for name, image in names]
+    records = [replace(r, image=f"{r.image}+{k}") for r in run.records for k in range(count)]
+    return replace(run, cases=cases, records=records)
+
+
+def test_markdown_of_several_kernels():
+    run = with_kernels(results(), 8)
+    text = format_markdown(run)
+    assert text.startswith("2 photographs × 8 kernels: BSDS500 val")
+    # As wide as that of the two photographs alone.
+    assert "| my hl | as it is | 25.50 [25.00, 26.00] |" in text
+    assert "over photographs, each with all its kernels" in text
+    assert "by photographs' means over their kernels, outputs as it is" in text
+
+
+def test_labels_do_not_break_tables():
+    methods = [{"label": "a|b", "kind": "hl", "leak": "no leak"}]
+    run = results(methods=methods)
+    run = replace(run, records=[replace(r, method="a|b") for r in run.records if "hl" in r.method])
+    text = format_markdown(run)
+    assert "\n| a\\|b | as it is | 25.50 [25.00, 26.00] |" in text
+    assert "\n|  | a\\|b |\n| --- | --- |\n" in text
+    assert "| HL | not at hand / 0.62 (per channel) |  | a\\|b |" in write([run])
+
+
+def write(runs):
+    """The tables of evaluations."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{index}.json" for index, _ in enumerate(runs)]
+        for path, run in zip(paths, runs, strict=True):
+            path.write_text(format_json(run))
+        return write_tables(paths)
+
+
+class TestReadResults:
+    def damage(self, tmp_path, change):
+        path = tmp_path / "results.json"
+        content = json.loads(format_json(results()))
+        change(content)
+        path.write_text(json.dumps(content))
+        return path
+
+    def test_older_files(self, tmp_path):
+        """Without photographs and failures, as they were written at first."""
+        path = self.damage(tmp_path, lambda content: content.pop("failures"))
+        run = read_results(path)
+        assert run == results()
+        assert run.photographs == {"x": "x", "y": "y"}
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda c: c["config"].pop("kernel"), "config lacks 'kernel'"),
+            (lambda c: c["config"]["methods"][0].pop("leak"), "a method in config lacks 'leak'"),
+            (lambda c: c["records"].pop(), "1 of 18 scores are missing.*my wiener on y, ÷ own"),
+            (lambda c: c["cases"].pop(), "18 scores for 9"),
+            (lambda c: c["records"].append(c["records"][0]), "19 scores for 18"),
+            (lambda c: c.pop("cases"), "lacks 'cases'"),
+        ],
+    )
+    def test_damaged(self, tmp_path, change, message):
+        path = self.damage(tmp_path, change)
+        with pytest.raises(SystemExit, match=rf"^error: .*results\.json is not .*{message}") as e:
+            tables.main([str(path), "--output", str(tmp_path / "t.md")])
+        assert "\n" not in str(e.value)
+        assert not (tmp_path / "t.md").exists()
+
+    def test_failures_are_no_damage(self, tmp_path):
+        def fail(content):
+            content["records"] = [
+                r for r in content["records"] if (r["image"], r["method"]) != ("y", "my hl")
+            ]
+            content["failures"] = [{"image": "y", "method": "my hl", "error": "no memory"}]
+
+        path = self.damage(tmp_path, fail)
+        text = write_tables([path])
+        assert "| my hl | failed on 1 of 2 images |" in text
+        assert "| my model | 25.50 [25.00, 26.00] |" in text
+
+
 def test_output_folder(tmp_path):
     check_output(tmp_path / "new", overwrite=False)
     check_output(tmp_path, overwrite=False)
@@ -151,7 +267,7 @@ class TestTables:
         runs = {
             "one": results(),
             "two": results("disk", kinds=("model",), psnr=30.0),
-            "three": results("motion", kinds=("model",), psnr=40.0),
+            "three": results("motion", kinds=("model",), psnr=40.0, seed=7, margin=0),
         }
         for name, run in runs.items():
             (tmp_path / name).mkdir()
@@ -170,26 +286,86 @@ class TestTables:
     def test_ours_beside_the_papers(self, text):
         section = self.section(text, 2, "Gaussian blur, 1 %")
         assert self.row(section, "| GLRA") == [
-            "GLRA", "23.21 / 0.773", "leak", "my model", "25.50 [25.00, 26.00]",
-            "0.750 [0.750, 0.750]", "27.50 [27.00, 28.00]", "29.50 [29.00, 30.00]",
-            "2 images, BSDS500 val", "release", "no leak",
+            "GLRA", "23.21 / 0.773 (volume)", "leak", "my model", "25.50 [25.00, 26.00]",
+            "0.500 [0.500, 0.500]", "0.750 [0.750, 0.750]", "27.50 [27.00, 28.00]",
+            "29.50 [29.00, 30.00]", "2 images, BSDS500 val, seed 5", "release", "no leak",
         ]  # fmt: skip
         assert self.row(section, "| CSF")[1:5] == [
             "21.44 / 0.764", "", "no implementation here yet", "",
         ]  # fmt: skip
-        assert self.row(section, "| HL")[1:4] == ["not at hand / 0.62", "", "my hl"]
+        first = ["not at hand / 0.62 (per channel)", "", "my hl"]
+        assert self.row(section, "| HL")[1:4] == first
         assert self.row(section, "| EPLL")[1:4] == ["not at hand", "", "not measured"]
         assert self.row(section, "|  |  |  | my wiener")[4] == "25.50 [25.00, 26.00]"
         disk = self.section(text, 2, "disk blur, 1 %")
         assert self.row(disk, "| GLRA")[1:5] == [
-            "24.24 / 0.815", "leak", "my model", "30.50 [30.00, 31.00]",
+            "24.24 / 0.815 (volume)", "leak", "my model", "30.50 [30.00, 31.00]",
         ]  # fmt: skip
 
     def test_a_run_stands_only_where_it_belongs(self, text):
-        assert "40.50" not in text
+        tables_only, others = text.split("## Other evaluations")
+        assert "40.50" not in tables_only
+        assert self.row(others, "| motion") == [
+            "motion", "1 %", "my model", "40.50 [40.00, 41.00]", "0.500 [0.500, 0.500]",
+            "0.750 [0.750, 0.750]", "42.50 [42.00, 43.00]", "44.50 [44.00, 45.00]",
+            "2 images, BSDS500 val, seed 7, margin 0", "release", "no leak",
+        ]  # fmt: skip
+        assert "30.50" not in others
         for title in ("Gaussian blur, 2 %", "disk blur, 3 %"):
             assert "not measured" in self.section(text, 3, title)
             assert "my " not in self.section(text, 3, title)
+
+    @pytest.mark.parametrize(
+        ("config", "families", "columns"),
+        [
+            ({"protocol": "paper"}, None, ["1 Gaussian 1", "2 Gaussian 1"]),
+            ({"protocol": "release"}, None, ["2 Gaussian 1"]),
+            ({"protocol": "release", "noise": 0.02}, None, []),  # its deviation is 0.58 %
+            ({"protocol": "paper", "noise": 0.02}, None, ["3 Gaussian 2"]),
+            ({"protocol": "paper", "bsds500": "bsd100"}, None, ["1 Gaussian 1", "2 Gaussian 1"]),
+            ({"protocol": "paper", "bsds500": "train"}, None, ["1 Gaussian 1"]),
+            ({"protocol": "paper", "bsds500": None}, None, ["1 Gaussian 1"]),  # embedded
+            ({"protocol": "paper", "bsds500": None, "images": "x"}, None, []),
+            ({"kernel": "k.npz"}, None, []),
+            ({"kernel": None, "triplets": "t", "bsds500": None}, None, []),
+            ({"kernel": None, "triplets": "t"}, ("gaussian", "gaussian"), ["2 Gaussian 1"]),
+            ({"kernel": None, "triplets": "t"}, ("disk", "disk"), ["2 disk 1"]),
+            ({"kernel": None, "triplets": "t"}, ("disk", "gaussian"), []),
+        ],
+    )
+    def test_columns_of_an_evaluation(self, config, families, columns):
+        run = results(**config)
+        if families:
+            cases = [c | {"family": f} for c, f in zip(run.cases, families, strict=True)]
+            run = replace(run, cases=cases)
+        text = write([run])
+        found = []
+        for part in re.split(r"^## Table ", text.split("## Other")[0], flags=re.M)[1:]:
+            for section in part.split("### ")[1:]:
+                if "my model" in section:
+                    blur, _, noise = re.match(r"(\w+) blur(, )(\d) %", section).groups()
+                    found.append(f"{part[0]} {blur} {noise}")
+        assert found == columns
+        assert ("## Other evaluations" in text) == (not columns)
+
+    def test_what_tells_evaluations_apart_is_said(self):
+        runs = [results(seed=0), results(seed=1), results(seed=0, margin=20, subtract=0.005)]
+        section = self.section(write(runs), 2, "Gaussian blur, 1 %")
+        data = "2 images, BSDS500 val"
+        found = [line.split("|")[-4].strip() for line in section.splitlines() if "my hl" in line]
+        assert found == [data, f"{data}, seed 1", f"{data}, margin 20, subtract 0.005"]
+
+    def test_random_starts_have_a_row_of_their_own(self):
+        methods = [
+            {"label": f"my {kind}", "kind": "model", "leak": "leak", "random_start": kind == "hl"}
+            for kind in ("hl", "model")
+        ]
+        section = self.section(
+            write([results(kinds=("hl", "model"), methods=methods)]), 2, "Gaussian blur, 1 %"
+        )
+        assert self.row(section, "| Random init")[3] == "my hl"
+        assert self.row(section, "| GLRA")[3] == "my model"
+        assert section.count("my hl") == section.count("my model") == 1
 
     def test_every_method_of_the_paper_has_a_row(self, text):
         for number, columns in ((1, 2), (2, 2), (3, 4)):
@@ -204,8 +380,9 @@ class TestTables:
             for column in table["columns"]:
                 assert column["numbers"].keys() <= paper["methods"].keys()
                 for number in column["numbers"].values():
-                    assert number.keys() == {"psnr", "ssim"}
-                    known += [value for value in number.values() if value is not None]
+                    assert number.keys() == {"psnr", "ssim", "ssim_kind"}
+                    assert number["ssim_kind"] in ("volume", "per channel", None)
+                    known += [number[k] for k in ("psnr", "ssim") if number[k] is not None]
         assert all(10 < value < 50 or 0 < value < 1 for value in known)
         assert paper["missing_reason"]
         assert paper["source"].startswith("https://papers.nips.cc/")

@@ -214,10 +214,32 @@ class TestLearning:
             patches=200,
             steps=2,
         )
-        learn_patch_prior.main(options)
+        learn_patch_prior.learn_file(options)
         assert "200 patches of 1 photographs" in capsys.readouterr().out
         prior = patch_prior.load_patch_prior(tmp_path / "prior.npz")
         assert prior.axes.shape == (3, 16, 16)
         np.testing.assert_allclose(np.exp(prior.log_weights).sum(), 1.0, rtol=1e-5)
         with pytest.raises(FileExistsError, match="remove it"):
-            learn_patch_prior.main(options)
+            learn_patch_prior.learn_file(options)
+
+    def test_outputs_are_checked_first(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(
+            learn_patch_prior, "load_photographs", lambda options: pytest.fail("too late")
+        )
+        (tmp_path / "there.npz").touch()
+        for output, message in (
+            ("missing/x.npz", r"^error: there is no folder .*missing; make it before .*x\.npz$"),
+            ("there.npz", r"^error: .*there\.npz exists; remove it or choose another name$"),
+        ):
+            with pytest.raises(SystemExit, match=message):
+                learn_patch_prior.main(["--images", str(tmp_path), "-o", str(tmp_path / output)])
+
+    def test_photographs_that_methods_are_scored_on_are_refused(self, tmp_path):
+        (tmp_path / "val").mkdir()
+        io.imsave(tmp_path / "val" / "a.png", data.camera()[:64, :64], check_contrast=False)
+        arguments = ["--images", str(tmp_path), "-o", str(tmp_path / "x.npz")]
+        with pytest.raises(SystemExit, match="'val', as BSD100 does"):
+            learn_patch_prior.main(arguments)
+        small = ["--components", "2", "--side", "3", "--patches", "50", "--steps", "1"]
+        learn_patch_prior.main([*arguments, *small, "--allow-leak"])
+        assert patch_prior.load_patch_prior(tmp_path / "x.npz").axes.shape == (2, 9, 9)

@@ -1,6 +1,7 @@
 """The tuned parameters: the file in the package, how it is read, and the command that makes it."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -111,7 +112,7 @@ def test_command(tmp_path, capsys):
         size=81,
         methods=("wiener",),
     )
-    tune.main(options)
+    tune.tune(options)
     printed = capsys.readouterr().out
     record = json.loads((tmp_path / "tuned.json").read_text("utf-8"))
     assert record["made_by"]["examples"] == 2
@@ -130,8 +131,8 @@ def test_command(tmp_path, capsys):
         for e in [tune.make_example(key, planes, family="disk", noise=0.02, size=81)]
     ]
     assert scores["psnr"]["disk"]["0.02"][0] == pytest.approx(np.mean(example_scores), abs=2e-3)
-    with pytest.raises(FileExistsError, match="remove it"):
-        tune.main(options)
+    with pytest.raises(FileExistsError, match=r"tuned\.json exists; remove it"):
+        tune.tune(options)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,94 @@ def test_command(tmp_path, capsys):
 def test_bad_options(tmp_path, change, message):
     arguments = {"images": tmp_path, "output": tmp_path / "tuned.json"} | change
     with pytest.raises(ValueError, match=message):
-        tune.main(tune.TuneOptions(**arguments))
+        tune.tune(tune.TuneOptions(**arguments))
+
+
+class TestPhotographs:
+    """Which photographs a run takes and goes on with."""
+
+    def folder(self, path, photographs):
+        path.mkdir(parents=True)
+        for name, pixels in photographs.items():
+            io.imsave(path / f"{name}.png", pixels, check_contrast=False)
+        return path
+
+    def options(self, images, output, *methods):
+        small = {"noise": (0.02,), "examples": 1, "size": 81}
+        return tune.TuneOptions(images=images, output=output, methods=methods, **small)
+
+    @pytest.fixture
+    def pixels(self):
+        camera = data.camera()
+        return camera[:160, 150:310], camera[200:360, 150:310]
+
+    @pytest.fixture(autouse=True)
+    def without_restoring(self, monkeypatch):
+        """Scores of nothing: what is tested is which photographs are taken."""
+        monkeypatch.setattr(
+            tune, "score_grid", lambda method, *_: np.arange(len(tune.GRIDS[method].values))
+        )
+
+    def test_hash(self, pixels):
+        a, b = pixels
+        assert tune.hash_photographs([a, b]) == tune.hash_photographs([b, a])
+        assert tune.hash_photographs([a, b]) != tune.hash_photographs([a, a])
+        assert tune.hash_photographs([a]) != tune.hash_photographs([a.reshape(80, 320)])
+        changed = b.copy()
+        changed[0, 0] ^= 1
+        assert tune.hash_photographs([a, b]) != tune.hash_photographs([a, changed])
+
+    def test_goes_on_with_the_same_photographs_alone(self, pixels, tmp_path, capsys):
+        a, b = pixels
+        output = tmp_path / "tuned.json"
+        here = self.folder(tmp_path / "here", {"a": a, "b": b})
+        tune.tune(self.options(here, output, "wiener"))
+        before = output.read_bytes()
+        other = self.folder(tmp_path / "other", {"a": a, "b": a})  # as many
+        with pytest.raises(FileExistsError, match=r"differs in photographs_sha256; remove it or"):
+            tune.tune(self.options(other, output, "wiener", "hl"))
+        assert output.read_bytes() == before
+        copy = self.folder(tmp_path / "copy", {"a": a, "b": b})
+        tune.tune(self.options(copy, output, "wiener", "hl"))
+        assert "going on with" in capsys.readouterr().out
+        assert set(json.loads(output.read_text())["chosen"]) == {"wiener", "hl"}
+
+    def test_photographs_that_methods_are_scored_on_are_refused(self, pixels, tmp_path):
+        for name in ("val", "BSD100"):
+            images = self.folder(tmp_path / "images" / name, {"a": pixels[0]})
+            arguments = ["--images", str(images.parent), "-o", str(tmp_path / "t.json")]
+            with pytest.raises(SystemExit, match=rf"'{name}', as BSD100 does.*--allow-leak"):
+                tune.main(arguments)
+            images.rename(tmp_path / f"was {name}")
+        images = self.folder(tmp_path / "val", {"a": pixels[0]})
+        options = self.options(images, tmp_path / "t.json", "wiener")
+        tune.tune(replace(options, allow_leak=True))
+        assert (tmp_path / "t.json").exists()
+
+
+def test_outputs_are_checked_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(tune, "load_photographs", lambda options: pytest.fail("too late"))
+    for output, message in (
+        ("missing/t.json", r"^error: there is no folder .*missing; make it before t\.json$"),
+        (".", r"^error: .* is a folder; give the name of a file$"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            tune.main(["--images", str(tmp_path), "-o", str(tmp_path / output)])
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "images").mkdir()
+    io.imsave(tmp_path / "images" / "a.png", data.camera()[:160, :160], check_contrast=False)
+    for content in ("{", "[]", "{}"):
+        (tmp_path / "t.json").write_text(content)
+        with pytest.raises(SystemExit, match=r"^error: .*t\.json is not a file of a tuning run"):
+            tune.main(
+                [
+                    *("--images", str(tmp_path / "images"), "-o", str(tmp_path / "t.json")),
+                    *("--size", "81", "--examples", "1"),
+                ]
+            )
+        assert (tmp_path / "t.json").read_text() == content
 
 
 def test_a_tuned_default_is_read_under_jit():

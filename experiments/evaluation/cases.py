@@ -41,12 +41,16 @@ class PendingCase:
       shape: of the blurred image.
       kernel_shape: of the blur kernel.
       make: gives the case, the same to the bit each time.
+      photograph: its name; None if the case is called so itself.
+      family: of the blur kernel, where it is known.
     """
 
     name: str
     shape: tuple[int, ...]
     kernel_shape: tuple[int, ...]
     make: Callable[[], Case]
+    photograph: str | None = None
+    family: str | None = None
 
 
 def check_cases(

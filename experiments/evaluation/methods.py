@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,23 @@ class NamedModel:
       source: file or name.
       model: what was loaded.
       released: whether it is the authors' network, which sees photographs transposed.
+      basis_sha256: of the basis that was given for it, if it came without one.
     """
 
     label: str
     source: str
     model: Model
     released: bool
+    basis_sha256: str | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Where it comes from, and the hashes of what was read."""
+        path = Path(self.source)
+        if self.source in available_models() and not path.exists():
+            path = Path(str(resources.files("glra_jax") / "weights" / f"{path}.safetensors"))
+        found = {"source": self.source, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        return found | ({"basis_sha256": self.basis_sha256} if self.basis_sha256 else {})
 
 
 def collect(
@@ -133,7 +145,9 @@ def _load_all(labelled: Sequence[tuple[str, str]], basis: Path | None) -> list[N
 
 
 def _load(label: str, source: str, basis: Basis | None) -> NamedModel:
-    return NamedModel(label, source, read_model(source, basis), released=is_caffe(source))
+    model = read_model(source, basis)
+    digest = basis and hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in basis)).hexdigest()
+    return NamedModel(label, source, model, is_caffe(source), digest)
 
 
 def _parse_method(spec: str) -> tuple[str, dict[str, Any]]:
@@ -199,7 +213,7 @@ def _linear_method(spec: str, options: dict[str, Any], models: dict[str, NamedMo
         chosen = models[str(wanted)]
     else:
         chosen = next(iter(models.values()), None) or _load(DEFAULT_MODEL, DEFAULT_MODEL, None)
-    about = {"options": dict(options), "basis_of": chosen.label, "source": chosen.source}
+    about = {"options": dict(options), "basis_of": chosen.label, **chosen.about}
     model = chosen.model
     if "core" in options:
         core = options.pop("core")
@@ -244,16 +258,12 @@ def _model_method(named: NamedModel) -> Method:
     With support 151 the two differ within 10 pixels of that rim and nowhere else: by up to 0.077,
     which was 0.08 dB on one crop of 230×230 pixels.
     """
-    path = Path(named.source)
-    about: dict[str, Any] = {"source": named.source}
-    if path.is_file():
-        about["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     restore: Restore
     if named.released:
         restore = _on_host(partial(caffe.deconvolve_as_released, model=named.model))
     else:
         restore = _ByTiles(named.model)
-    return Method(named.label, "model", restore, about, named.model.config.support)
+    return Method(named.label, "model", restore, named.about, named.model.config.support)
 
 
 class _ByTiles:

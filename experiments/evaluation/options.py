@@ -23,6 +23,9 @@ LEAK, NO_LEAK, UNKNOWN_LEAK = "leak", "no leak", "not said"
 _RIVALS_SPLIT = "train"
 # What the models of the package were trained on.
 _MODELS_SPLITS = ("train", "test")
+# Kinds of methods that learnt nothing from photographs; the basis of eq. 8 is fitted to kernels.
+_NOT_LEARNT = ("blurred", "eq8")
+_RANDOM_MODEL = "glra-random-init"
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,10 @@ class EvaluateOptions:
         wiener:noise_to_signal=0.001
       models: Names, files, or LABEL=FILE. Files may be of PyTorch or Caffe (.caffemodel).
       basis: .npz file with the arrays left and right, for weights that come without them.
-      leaky: Labels of models that were trained on images scored here; recorded.
-      clean: Labels of models that were not; recorded.
+      leaky: Labels of models and rivals that were trained or tuned on images scored here; recorded.
+      clean: Labels of those that were not; recorded.
+      random: Labels of models whose layers 1 and 3 started from random weights, as the paper's
+        comparison does; recorded. It is known of glra-random-init.
       borders: Score the centre crop, or the full image.
       margin: Pixels left out on each side by the centre crop; 75 is half the network's support.
       subtract: Taken off an output before it is divided by a factor; the mean of the release's
@@ -75,6 +80,7 @@ class EvaluateOptions:
     basis: Path | None = None
     leaky: tuple[str, ...] = ()
     clean: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
     borders: Literal["crop", "full"] = "crop"
     margin: int = 75
     subtract: float = 0.0
@@ -133,7 +139,8 @@ class EvaluateOptions:
     def describe(self) -> dict[str, Any]:
         """What the results depend on, for results.json."""
         plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
-        for name in ("methods", "models", "leaky", "clean", "output", "overwrite", "borders"):
+        for name in ("methods", "models", "leaky", "clean", "random", "output", "overwrite",
+                     "borders"):  # fmt: skip
             del plain[name]
         found = {"kernel": self.used_kernel, "protocol": self.used_protocol,
                  "margin": self.scored_margin, "data": self.data}  # fmt: skip
@@ -175,28 +182,52 @@ def load_cases(options: EvaluateOptions) -> list[PendingCase]:
     )
 
 
+def describe_methods(methods: Sequence[Method], options: EvaluateOptions) -> list[dict[str, Any]]:
+    """What is recorded of the methods."""
+    return [
+        {"label": method.label, "kind": method.kind, "leak": leak_of(method, options)}
+        | ({"random_start": starts_random(method, options)} if method.kind == "model" else {})
+        | method.about
+        for method in methods
+    ]
+
+
 def leak_of(method: Method, options: EvaluateOptions) -> str:
     """Whether a method has seen the images that are scored: "leak", "no leak" or "not said"."""
+    if method.kind in _NOT_LEARNT:
+        return NO_LEAK
+    if method.label in options.leaky:
+        return LEAK
+    if method.label in options.clean:
+        return NO_LEAK
     if method.kind == "model":
-        if method.label in options.leaky:
-            return LEAK
-        if method.label in options.clean:
-            return NO_LEAK
         if method.about["source"] not in available_models() or options.bsds500 is None:
             return UNKNOWN_LEAK
         return LEAK if options.bsds500 in _MODELS_SPLITS else NO_LEAK
-    tuned = method.kind not in ("blurred", "eq8")
-    return LEAK if tuned and options.bsds500 == _RIVALS_SPLIT else NO_LEAK
+    if options.images or options.triplets:  # any photographs may lie there
+        return UNKNOWN_LEAK
+    return LEAK if options.bsds500 == _RIVALS_SPLIT else NO_LEAK
 
 
-def check_leaks(methods: Sequence[Method], options: EvaluateOptions) -> None:
-    """Raises ValueError if `leaky` and `clean` share a label, or have one that no model has."""
-    models = [method.label for method in methods if method.kind == "model"]
+def starts_random(method: Method, options: EvaluateOptions) -> bool:
+    """Whether layers 1 and 3 of a model started from random weights, as far as it is known."""
+    return method.label in options.random or method.about["source"] == _RANDOM_MODEL
+
+
+def check_labels(methods: Sequence[Method], options: EvaluateOptions) -> None:
+    """Raises ValueError if `leaky`, `clean` or `random` name what is not there, or contradict."""
     if both := sorted(set(options.leaky) & set(options.clean)):
         raise ValueError(f"--leaky and --clean both name {both[0]!r}; it is one or the other")
+    learnt = [method.label for method in methods if method.kind not in _NOT_LEARNT]
+    models = [method.label for method in methods if method.kind == "model"]
     for label in (*options.leaky, *options.clean):
+        if label not in learnt:
+            raise ValueError(
+                f"--leaky and --clean: no model or rival is called {label!r}; there are: "
+                f"{', '.join(learnt) or 'none'}"
+            )
+    for label in options.random:
         if label not in models:
             raise ValueError(
-                f"--leaky and --clean: no model is called {label!r}; there are: "
-                f"{', '.join(models) or 'none'}"
+                f"--random: no model is called {label!r}; there are: {', '.join(models) or 'none'}"
             )

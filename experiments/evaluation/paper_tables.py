@@ -11,7 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from experiments.evaluation.report import Results, format_interval, read_results
+from experiments.evaluation.markdown import format_table
+from experiments.evaluation.options import EvaluateOptions
+from experiments.evaluation.report import count_images, format_failed, format_interval
+from experiments.evaluation.results import Results, read_results
 from experiments.evaluation.scores import (
     AS_IT_IS,
     MEAN_FACTOR,
@@ -19,13 +22,12 @@ from experiments.evaluation.scores import (
     Summary,
     summarize,
 )
+from glra_jax.datasets.bsds500 import SPLITS
 
-_HEAD = (
-    "method",
-    "paper, PSNR / SSIM",
-    "paper, leak",
+_OURS = (
     "ours",
     "PSNR, dB",
+    "SSIM",
     "volume SSIM",
     f"PSNR {MEAN_FACTOR}",
     f"PSNR {TOLD_FACTOR}",
@@ -33,7 +35,8 @@ _HEAD = (
     "protocol",
     "ours, leak",
 )
-_TRIPLETS = "triplets"
+_HEAD = ("method", "paper, PSNR / SSIM", "paper, leak", *_OURS)
+_OTHERS = ("blur", "noise", *_OURS)
 
 
 @dataclass(frozen=True)
@@ -41,20 +44,14 @@ class Measured:
     """One method of one evaluation.
 
     Attributes:
-      label: its name there.
       kind: see `experiments.evaluation.methods.Method`.
-      leak: whether it has seen the images.
-      images: what it was measured on.
-      protocol: how the images were degraded.
-      summaries: means by correction.
+      random: whether it is a model whose layers 1 and 3 started from random weights.
+      cells: what stands under `_OURS`.
     """
 
-    label: str
     kind: str
-    leak: str
-    images: str
-    protocol: str
-    summaries: dict[str, Summary]
+    random: bool
+    cells: tuple[str, ...]
 
 
 def paper_numbers() -> dict[str, Any]:
@@ -80,7 +77,7 @@ def find_results(paths: Sequence[Path]) -> list[Path]:
 
 
 def write_tables(files: Sequence[Path]) -> str:
-    """The three tables as Markdown.
+    """The three tables as Markdown, and the evaluations that belong in none.
 
     Args:
       files: results.json files.
@@ -98,82 +95,126 @@ def write_tables(files: Sequence[Path]) -> str:
         f"Leak, paper's column: for {', '.join(leak['methods'])} in Table "
         f"{', '.join(map(str, leak['tables']))}, {leak['reason']}.",
     ]
+    placed: list[Results] = []
     for table in paper["tables"]:
         parts.append(f"## Table {table['number']}: {table['title']}\n\n{table['note']}")
         for column in table["columns"]:
-            parts.append(f"### {column['title']}\n\n{_format(paper, table, column, runs)}")
+            found = [run for run in runs if belongs(run, table, column)]
+            placed += found
+            parts.append(f"### {column['title']}\n\n{_format(paper, table, column, found)}")
+    others = [run for run in runs if not any(run is one for one in placed)]
+    if others:
+        rows = [[*_degradation(run), *one.cells] for run in others for one in measured_methods(run)]
+        parts.append(f"## Other evaluations\n\n{paper['others']}\n\n{format_table(_OTHERS, rows)}")
     return "\n\n".join(parts)
 
 
-def matching(column: dict[str, Any], runs: Sequence[Results]) -> list[Measured]:
-    """All methods of the evaluations that have a column's kernels and noise."""
-    found = []
-    for run in runs:
-        config = run.config
-        kernel = config["kernel"] or _TRIPLETS
-        if kernel not in column["kernels"] or abs(config["noise"] - column["noise"]) > 1e-9:
-            continue
-        summaries: dict[str, dict[str, Summary]] = {}
-        for row in summarize(run.records):
-            summaries.setdefault(row.method, {})[row.correction] = row
-        images = f"{len(run.cases)} images, {config['data']}"
-        for method in config["methods"]:
-            label = method["label"]
-            found.append(
-                Measured(
-                    label,
-                    method["kind"],
-                    method["leak"],
-                    images,
-                    config["protocol"],
-                    summaries[label],
-                )
-            )
-    return found
+def belongs(run: Results, table: dict[str, Any], column: dict[str, Any]) -> bool:
+    """Whether an evaluation is of a column's blur and noise, and of data that its table takes."""
+    return (
+        run.config["protocol"] in table["takes"].get(find_source(run), ())
+        and find_family(run) == column["kernel"]
+        and abs(run.config["noise"] - column["noise"]) < 1e-9
+    )
+
+
+def find_source(run: Results) -> str:
+    """What was evaluated: "triplets", "bsds500 SPLIT", "folder" or "embedded"."""
+    config = run.config
+    if config["triplets"]:
+        return "triplets"
+    if config["bsds500"]:
+        return f"bsds500 {SPLITS.get(config['bsds500'], config['bsds500'])}"
+    return "folder" if config["images"] else "embedded"
+
+
+def find_family(run: Results) -> str | None:
+    """The family that all of an evaluation's kernels are of, if it is known."""
+    families = {case.get("family") for case in run.cases}
+    return run.config["kernel"] or (families.pop() if len(families) == 1 else None)
+
+
+def measured_methods(run: Results) -> list[Measured]:
+    """All methods of an evaluation."""
+    config = run.config
+    summaries: dict[str, dict[str, Summary]] = {}
+    for row in summarize(run.comparable, run.photographs):
+        summaries.setdefault(row.method, {})[row.correction] = row
+    settings = {name: config[name] for name in ("seed", "margin", "subtract")}
+    images = f"{count_images(run)}, {config['data']}" + "".join(
+        f", {name} {value:g}"
+        for name, value in settings.items()
+        if value != getattr(EvaluateOptions, name)
+    )
+    return [
+        Measured(
+            method["kind"],
+            bool(method.get("random_start")),
+            (
+                method["label"],
+                *_scores(run, method["label"], summaries),
+                images,
+                config["protocol"],
+                method["leak"],
+            ),
+        )
+        for method in config["methods"]
+    ]
+
+
+def _scores(run: Results, label: str, summaries: dict[str, dict[str, Summary]]) -> list[str]:
+    if label not in summaries:
+        return [format_failed(run, label), "", "", "", ""]
+    plain = summaries[label][AS_IT_IS]
+    divided = (summaries[label].get(name) for name in (MEAN_FACTOR, TOLD_FACTOR))
+    return [
+        format_interval(plain.psnr, 2),
+        format_interval(plain.ssim, 3),
+        format_interval(plain.ssim_volume, 3),
+        *("" if row is None else format_interval(row.psnr, 2) for row in divided),
+    ]
+
+
+def _degradation(run: Results) -> tuple[str, str]:
+    kernel = find_family(run)
+    return (
+        Path(kernel).name if kernel else "of the files",
+        f"{100 * run.config['noise']:g} %" if run.config["kernel"] else "of the files",
+    )
 
 
 def _format(
     paper: dict[str, Any], table: dict[str, Any], column: dict[str, Any], runs: Sequence[Results]
 ) -> str:
-    measured = matching(column, runs)
-    lines = ["| " + " | ".join(_HEAD) + " |", "| " + " | ".join("---" for _ in _HEAD) + " |"]
-    kinds = {about.get("kind") for about in paper["methods"].values()}
+    measured = [one for run in runs for one in measured_methods(run)]
+    rows: list[list[str]] = []
     for name, about in paper["methods"].items():
         leaks = name in paper["leak"]["methods"] and table["number"] in paper["leak"]["tables"]
         first = [name, _paper_cell(paper, column["numbers"].get(name)), "leak" if leaks else ""]
-        ours = [m for m in measured if m.kind == about.get("kind")]
+        ours = [one for one in measured if _is_of(one, about)]
         for one in ours:
-            lines.append("| " + " | ".join([*first, *_cells(one)]) + " |")
+            rows.append([*first, *one.cells])
             first = [name, "", ""]
         if not ours:
             reason = about.get("reason", "not measured")
-            lines.append("| " + " | ".join([*first, reason, *[""] * 7]) + " |")
-    for one in measured:
-        if one.kind not in kinds:
-            lines.append("| " + " | ".join(["", "", "", *_cells(one)]) + " |")
-    return "\n".join(lines)
-
-
-def _paper_cell(paper: dict[str, Any], number: dict[str, float | None] | None) -> str:
-    psnr, ssim = (number or {}).get("psnr"), (number or {}).get("ssim")
-    if psnr is None and ssim is None:
-        return paper["missing"]
-    cells = (paper["missing"] if value is None else f"{value:g}" for value in (psnr, ssim))
-    return " / ".join(cells)
-
-
-def _cells(one: Measured) -> list[str]:
-    plain = one.summaries[AS_IT_IS]
-    divided = (
-        format_interval(one.summaries[name].psnr, 2) if name in one.summaries else ""
-        for name in (MEAN_FACTOR, TOLD_FACTOR)
-    )
-    return [
-        one.label,
-        format_interval(plain.psnr, 2),
-        format_interval(plain.ssim_volume, 3),
-        *divided,
-        one.images,
-        one.protocol,
-        one.leak,
+            rows.append([*first, reason, *[""] * (len(_OURS) - 1)])
+    rows += [
+        ["", "", "", *one.cells]
+        for one in measured
+        if not any(_is_of(one, about) for about in paper["methods"].values())
     ]
+    return format_table(_HEAD, rows)
+
+
+def _is_of(one: Measured, about: dict[str, Any]) -> bool:
+    """Whether a method of ours is the paper's."""
+    return one.kind == about.get("kind") and one.random == about.get("random", False)
+
+
+def _paper_cell(paper: dict[str, Any], number: dict[str, Any] | None) -> str:
+    psnr, ssim = (number or {}).get("psnr"), (number or {}).get("ssim")
+    if number is None or (psnr is None and ssim is None):
+        return paper["missing"]
+    cells = [paper["missing"] if value is None else f"{value:g}" for value in (psnr, ssim)]
+    kind = number["ssim_kind"]
+    return " / ".join(cells) + (f" ({kind})" if kind else "")

@@ -2,11 +2,12 @@
 
 import csv
 import io
-import json
-from dataclasses import asdict, dataclass, fields
+from collections import Counter
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
+from experiments.evaluation.markdown import format_table
+from experiments.evaluation.results import Results, format_json
 from experiments.evaluation.scores import (
     AS_IT_IS,
     CORRECTIONS,
@@ -19,39 +20,6 @@ from experiments.evaluation.scores import (
 )
 from glra_jax.model import write_atomically
 
-FORMAT = "glra_jax-evaluation-1"
-SHEET = "sheet.png"
-NAMES = ("results.json", "results.csv", "results.md", SHEET)
-
-
-@dataclass(frozen=True)
-class Results:
-    """An evaluation.
-
-    Attributes:
-      config: all that it depends on.
-      machine: what its times belong to.
-      cases: what is known of every image: its factor, its size and its kernel's, and the hash of
-        the blurred image, by which two evaluations can be told to have had the same.
-      records: the scores.
-    """
-
-    config: dict[str, Any]
-    machine: dict[str, Any]
-    cases: list[dict[str, Any]]
-    records: list[Record]
-
-
-def check_output(folder: Path, *, overwrite: bool) -> None:
-    """Raises FileExistsError if a folder has results in it that may not be replaced."""
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; choose another --output")
-    found = [name for name in NAMES if (folder / name).exists()]
-    if found and not overwrite:
-        raise FileExistsError(
-            f"{folder} holds {', '.join(found)}; choose another --output or allow --overwrite"
-        )
-
 
 def write_results(results: Results, folder: Path, *, overwrite: bool) -> str:
     """Writes CSV, Markdown and JSON, the last one last, and returns the Markdown."""
@@ -61,28 +29,6 @@ def write_results(results: Results, folder: Path, *, overwrite: bool) -> str:
     for name, text in content.items():
         write_atomically(folder / name, text.encode(), overwrite=overwrite)
     return table
-
-
-def format_json(results: Results) -> str:
-    """Everything, as `read_results` takes it."""
-    return json.dumps({"format": FORMAT, **asdict(results)}, indent=1, ensure_ascii=False) + "\n"
-
-
-def read_results(path: Path) -> Results:
-    """Reads a results.json.
-
-    Raises:
-      FileNotFoundError: no such file.
-      ValueError: a file that is truncated or of another kind.
-    """
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']!r}")
-        records = [Record(**record) for record in content["records"]]
-        return Results(content["config"], content["machine"], content["cases"], records)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a whole results.json of an evaluation: {error}") from error
 
 
 def format_csv(results: Results) -> str:
@@ -100,10 +46,12 @@ def format_csv(results: Results) -> str:
 
 def format_markdown(results: Results) -> str:
     """Means with intervals, wins, and how they came about."""
-    used = [c for c in CORRECTIONS if any(r.correction == c for r in results.records)]
+    used = [c for c in CORRECTIONS if any(r.correction == c for r in results.comparable)]
     parts = [f"{describe(results)}.", _table(results, used)]
     for correction in used:
         heading = "Wins in PSNR, row over column"
+        if _several_kernels(results):
+            heading += ", by photographs' means over their kernels"
         if len(used) > 1:
             heading += f", outputs {correction}"
         parts.append(f"{heading}:\n\n{_wins(results, correction)}")
@@ -114,7 +62,7 @@ def format_markdown(results: Results) -> str:
 def describe(results: Results) -> str:
     """One line on what was evaluated."""
     config = results.config
-    text = f"{len(results.cases)} images: {config['data']}"
+    text = f"{count_images(results)}: {config['data']}"
     if config["kernel"]:
         noise = f"{100 * config['noise']:g} %"
         text += (
@@ -125,24 +73,41 @@ def describe(results: Results) -> str:
     return text + (f", {margin} pixels off each side" if margin else ", scored to the borders")
 
 
+def count_images(results: Results) -> str:
+    """How many images, or photographs and kernels for each."""
+    images = len(results.cases)
+    if not _several_kernels(results):
+        return f"{images} images"
+    counts = Counter(results.photographs.values())
+    kernels = set(counts.values())
+    if len(kernels) == 1:
+        return f"{len(counts)} photographs × {kernels.pop()} kernels"
+    return f"{images} images of {len(counts)} photographs"
+
+
+def _several_kernels(results: Results) -> bool:
+    return len(set(results.photographs.values())) < len(results.cases)
+
+
 def _table(results: Results, used: list[str]) -> str:
     told = len(used) > 1
-    head = [
-        "method",
-        *(["output"] if told else []),
-        "PSNR, dB",
-        "SSIM",
-        "volume SSIM",
-        "s an image",
-    ]
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
-    for row in summarize(results.records):
+    head = ["method", *(["output"] if told else []), "PSNR, dB", "SSIM", "volume SSIM",
+            "s an image"]  # fmt: skip
+    rows = []
+    for row in summarize(results.comparable, results.photographs):
         cells = [row.method, *([row.correction] if told else [])]
         cells.append(format_interval(row.psnr, 2))
         cells += [format_interval(value, 3) for value in (row.ssim, row.ssim_volume)]
         cells.append(f"{row.seconds:.3g}" if row.correction == AS_IT_IS else "")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    for method in results.failed:
+        rows.append([method, *([""] if told else []), format_failed(results, method), "", "", ""])
+    return format_table(head, rows)
+
+
+def format_failed(results: Results, method: str) -> str:
+    """Why a method has no mean."""
+    return f"failed on {results.failed[method]} of {len(results.cases)} images"
 
 
 def format_interval(value: Interval, digits: int) -> str:
@@ -154,21 +119,22 @@ def format_interval(value: Interval, digits: int) -> str:
 
 
 def _wins(results: Results, correction: str) -> str:
-    methods, wins = count_wins(results.records, correction)
-    lines = ["| | " + " | ".join(methods) + " |", "| --- |" + " --- |" * len(methods)]
-    for i, method in enumerate(methods):
-        cells = ("" if i == j else str(wins[i, j]) for j in range(len(methods)))
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    methods, wins = count_wins(results.comparable, correction, results.photographs)
+    rows = [
+        [method, *("" if i == j else str(wins[i, j]) for j in range(len(methods)))]
+        for i, method in enumerate(methods)
+    ]
+    return format_table(["", *methods], rows)
 
 
 def _notes(results: Results, used: list[str]) -> str:
     machine, config = results.machine, results.config
+    over = "photographs, each with all its kernels" if _several_kernels(results) else "images"
     lines = [
-        f"In brackets: {100 * LEVEL:.0f} % bootstrap interval of the mean over images "
+        f"In brackets: {100 * LEVEL:.0f} % bootstrap interval of the mean over {over} "
         f"({RESAMPLES} resamples). Every output is clipped to [0, 1]; SSIM is the mean over "
-        f"channels, volume SSIM takes the channels for a third axis, as the paper does. Time: one "
-        f"call on the whole image, compiled before, on {machine['processor']} "
+        f"channels, volume SSIM takes the channels for a third axis, as the authors' programs do. "
+        f"Time: one call on the whole image, compiled before, on {machine['processor']} "
         f"({machine['cores']} cores), {machine['backend']}."
     ]
     if len(used) > 1:
@@ -179,4 +145,5 @@ def _notes(results: Results, used: list[str]) -> str:
             f"output is divided by that factor's mean; ÷ own factor: by the image's own, {where}."
             f"{before}"
         )
+    lines += [f"{f['method']} failed on {f['image']}: {f['error']}" for f in results.failures]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ blurred image is brighter than the truth by a factor that methods are not told (
 divided by the image's own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -126,32 +126,59 @@ def corrections(gain: float | None, subtract: float) -> dict[str, tuple[float, f
 
 
 def bootstrap(
-    values: Sequence[float] | np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES
+    values: Sequence[float] | np.ndarray,
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Interval:
-    """Mean with its 95 % percentile bootstrap interval, resampled over images.
+    """Mean with its 95 % percentile bootstrap interval, resampled over photographs.
 
-    Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979. The same images are drawn for
-    every method.
+    Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979; images of one photograph are
+    alike and are drawn together (Davison & Hinkley, "Bootstrap Methods and their Application",
+    1997, section 3.8). The same photographs are drawn for every method.
 
     Args:
       values: one for each image.
+      clusters: the photograph of each; every image is one of its own if not given.
       seed: of the resampling.
       resamples: how many.
 
     Returns:
-      Mean and interval; NaN for the interval of fewer than two images, of which nothing is known.
+      Mean and interval; NaN for the interval of fewer than two photographs, of which nothing is
+      known.
     """
     values = np.asarray(values, np.float64)
     mean = float(values.mean())
-    if values.size < 2:
+    names = range(values.size) if clusters is None else clusters
+    members: dict[Hashable, list[float]] = {}
+    for name, value in zip(names, values.tolist(), strict=True):
+        members.setdefault(name, []).append(value)
+    count = len(members)
+    if count < 2:
         return Interval(mean, float("nan"), float("nan"))
-    drawn = np.random.default_rng(seed).integers(values.size, size=(resamples, values.size))
-    ends = np.quantile(values[drawn].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    sums, sizes = np.array([[np.sum(m), len(m)] for m in members.values()]).T
+    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
+    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    ends = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(mean, float(ends[0]), float(ends[1]))
 
 
-def summarize(records: Iterable[Record]) -> list[Summary]:
-    """Means by method and correction, in the order of first appearance of the methods."""
+def summarize(
+    records: Iterable[Record], photographs: Mapping[str, str] | None = None
+) -> list[Summary]:
+    """Means by method and correction, in the order of first appearance of the methods.
+
+    Args:
+      records: of the same images for every method.
+      photographs: by image, where a photograph has several; the image itself for all others.
+    """
+    known = photographs or {}
+
+    def interval(rows: list[Record], name: str) -> Interval:
+        clusters = [known.get(row.image, row.image) for row in rows]
+        return bootstrap([getattr(row, name) for row in rows], clusters)
+
     groups: dict[str, dict[str, list[Record]]] = {}
     for record in records:
         groups.setdefault(record.method, {}).setdefault(record.correction, []).append(record)
@@ -160,9 +187,9 @@ def summarize(records: Iterable[Record]) -> list[Summary]:
             method,
             correction,
             len(rows),
-            bootstrap([row.psnr for row in rows]),
-            bootstrap([row.ssim for row in rows]),
-            bootstrap([row.ssim_volume for row in rows]),
+            interval(rows, "psnr"),
+            interval(rows, "ssim"),
+            interval(rows, "ssim_volume"),
             float(np.mean([row.seconds for row in rows])),
         )
         for method, by_correction in groups.items()
@@ -170,20 +197,29 @@ def summarize(records: Iterable[Record]) -> list[Summary]:
     ]
 
 
-def count_wins(records: Iterable[Record], correction: str) -> tuple[list[str], np.ndarray]:
-    """On how many images each method has a higher PSNR than each other.
+def count_wins(
+    records: Iterable[Record], correction: str, photographs: Mapping[str, str] | None = None
+) -> tuple[list[str], np.ndarray]:
+    """On how many photographs each method has a higher PSNR than each other.
 
     Args:
       records: of the same images for every method.
       correction: whose records are compared.
+      photographs: see `summarize`; what counts is the mean PSNR over the images of one.
 
     Returns:
       The methods, and `(n, n)` counts: row beats column. Ties count for neither.
     """
-    scores: dict[str, dict[str, float]] = {}
+    known = photographs or {}
+    values: dict[str, dict[str, list[float]]] = {}
     for record in records:
         if record.correction == correction:
-            scores.setdefault(record.method, {})[record.image] = record.psnr
+            of_method = values.setdefault(record.method, {})
+            of_method.setdefault(known.get(record.image, record.image), []).append(record.psnr)
+    scores = {
+        method: {name: float(np.mean(psnr)) for name, psnr in by_photograph.items()}
+        for method, by_photograph in values.items()
+    }
     methods = list(scores)
     wins = [[sum(scores[a][i] > scores[b][i] for i in scores[a]) for b in methods] for a in methods]
     return methods, np.asarray(wins, int).reshape(len(methods), len(methods))

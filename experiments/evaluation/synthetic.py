@@ -56,14 +56,14 @@ def synthetic_cases(
         shape = (families.max_size,) * 2
         for name, pixels in chosen.items():
             make = partial(_make_drawn, how, name, pixels, families, case_key(seed, name))
-            cases.append(PendingCase(name, pixels.shape, shape, make))
+            cases.append(PendingCase(name, pixels.shape, shape, make, family=kernel))
         return cases
     kernels = read_kernels(Path(kernel))
     for photograph, pixels in chosen.items():
         for label, values in kernels.items():
             name = f"{photograph}+{label}"
             make = partial(how, name, pixels, values, case_key(seed, name))
-            cases.append(PendingCase(name, pixels.shape, values.shape, make))
+            cases.append(PendingCase(name, pixels.shape, values.shape, make, photograph))
     return cases
 
 
@@ -83,7 +83,8 @@ def read_kernels(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: not such a file, no kernel in it, or one without a finite, positive sum.
+      ValueError: not such a file, no kernel in it, two of one name, or one without a finite,
+        positive sum.
     """
     if path.suffix.lower() not in (".npy", ".npz") or not path.is_file():
         raise FileNotFoundError(
@@ -109,6 +110,11 @@ def read_kernels(path: Path) -> dict[str, np.ndarray]:
             total = float(values.sum(dtype=np.float64))
             if not (np.isfinite(total) and total > 0):
                 raise ValueError(f"{path}: kernel {label} has the sum {total}; it must be positive")
+            if label in kernels:
+                raise ValueError(
+                    f"{path} holds two kernels named {label!r}, one of them in the stack "
+                    f"{label.rstrip('0123456789')!r}; rename an array"
+                )
             kernels[label] = (values / total).astype(np.float32)
     if not kernels:
         raise ValueError(f"{path} holds no kernel")

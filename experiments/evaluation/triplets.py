@@ -17,6 +17,7 @@ from glra_jax.photo_files import read_kernel, read_photo
 
 _ENDINGS = ("batch", "gt", "kernel")
 _FEWEST_PIXELS = 100
+_ALIKE = 0.98  # cosine; that of a disk with the nearest Gaussian is 0.90
 
 
 def find_triplets(folder: Path) -> list[str]:
@@ -98,6 +99,31 @@ def fit_gain(blurred: np.ndarray, sharp: np.ndarray, kernel: np.ndarray) -> tupl
     return float(gain), float(offset)
 
 
+def recognize_family(kernel: np.ndarray) -> str | None:
+    """Tells from a kernel's values whether it is a Gaussian or a disk in the middle of its array.
+
+    Args:
+      kernel: `(h, w)`.
+
+    Returns:
+      `"gaussian"`, `"disk"`, or None for all others.
+    """
+    rows, columns = (np.arange(side) - (side - 1) / 2 for side in kernel.shape)
+    radius = np.hypot(rows[:, None], columns).ravel()
+    sizes = np.geomspace(0.3, max(kernel.shape), 200)[:, None]
+    candidates = {
+        "gaussian": np.exp(-0.5 * (radius / sizes) ** 2),
+        "disk": np.clip(sizes + 0.5 - radius, 0.0, 1.0),
+    }
+    unit = kernel.astype(np.float64).ravel() / np.linalg.norm(kernel)
+    cosines = {
+        name: float(np.max(shapes @ unit / np.linalg.norm(shapes, axis=1)))
+        for name, shapes in candidates.items()
+    }
+    best = max(cosines, key=lambda name: cosines[name])
+    return best if cosines[best] > _ALIKE else None
+
+
 def _read_triplet(folder: Path, name: str) -> PendingCase:
     batch, gt = (read_photo(folder / f"{name}_{ending}.png").colour for ending in _ENDINGS[:2])
     if batch.shape != gt.shape:
@@ -109,7 +135,9 @@ def _read_triplet(folder: Path, name: str) -> PendingCase:
     if kernel.sum() <= 0:
         raise ValueError(f"{folder / name}_kernel.png is black; a kernel has a positive sum")
     kernel = (kernel / kernel.sum()).astype(np.float32)
-    return PendingCase(name, batch.shape, kernel.shape, partial(_make, name, batch, gt, kernel))
+    make = partial(_make, name, batch, gt, kernel)
+    family = recognize_family(kernel)
+    return PendingCase(name, batch.shape, kernel.shape, make, family=family)
 
 
 def _make(name: str, batch: np.ndarray, gt: np.ndarray, kernel: np.ndarray) -> Case:

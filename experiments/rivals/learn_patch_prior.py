@@ -15,8 +15,9 @@ import tyro
 from tqdm import tqdm
 
 from experiments.rivals import patch_prior
+from experiments.run_options import TrainOptions
+from experiments.training_photographs import load_photographs
 from glra_jax import validation
-from glra_jax.datasets import read_folder
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -27,12 +28,14 @@ class LearnOptions:
 
     Attributes:
       images: folder of photographs, with its subfolders.
-      output: file to write (.npz); must not exist.
+      output: file to write (.npz), in a folder that exists; must not exist itself.
       components: number of Gaussians.
       side: side of the patches in pixels.
       patches: number of patches, drawn evenly over the photographs.
       steps: steps of EM.
       seed: of the patches and the start.
+      allow_leak: take folders named as BSD100's (val, bsd100) on purpose, on which methods are
+        scored.
     """
 
     images: Path
@@ -42,6 +45,7 @@ class LearnOptions:
     patches: int = 200_000
     steps: int = 40
     seed: int = 0
+    allow_leak: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
 def draw_patches(photographs: list[np.ndarray], *, side: int, count: int, seed: int) -> np.ndarray:
@@ -116,12 +120,21 @@ def learn(
     return weights, covariances, likelihoods
 
 
-def main(options: LearnOptions) -> None:
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the program."""
+    prog = "python -m experiments.rivals.learn_patch_prior"
+    try:
+        learn_file(tyro.cli(LearnOptions, args=arguments, prog=prog))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def learn_file(options: LearnOptions) -> None:
     """Learns and writes a mixture.
 
     Raises:
-      FileExistsError: the output is there already.
-      ValueError: numbers below 1, or images that will not do.
+      OSError: the output is there already or cannot be written, or the photographs are not there.
+      ValueError: numbers below 1, images that will not do, or that methods are scored on.
     """
     for name in ("components", "side", "patches", "steps"):
         validation.check_size(getattr(options, name), name)
@@ -131,7 +144,12 @@ def main(options: LearnOptions) -> None:
         )
     if options.output.exists():
         raise FileExistsError(f"{options.output} exists; remove it or choose another name")
-    photographs = read_folder(options.images)
+    folder = options.output.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}; make it before {options.output}")
+    photographs = load_photographs(
+        TrainOptions(images=options.images, allow_leak=options.allow_leak)
+    )
     patches = draw_patches(photographs, side=options.side, count=options.patches, seed=options.seed)
     weights, covariances, likelihoods = learn(
         patches, components=options.components, steps=options.steps, seed=options.seed
@@ -145,4 +163,4 @@ def main(options: LearnOptions) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(LearnOptions))
+    main()

@@ -9,6 +9,7 @@ never those that the methods are compared on. The file holds the scores of all c
 the rivals read their defaults from the one named `tuned.json` in this package.
 """
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -24,8 +25,10 @@ from tqdm import tqdm
 
 from experiments.rivals import RIVALS
 from experiments.rivals.tuned import ANY_FAMILY
+from experiments.run_options import TrainOptions
+from experiments.training_photographs import load_photographs
 from glra_jax import validation
-from glra_jax.datasets import pack_planes, read_folder
+from glra_jax.datasets import pack_planes
 from glra_jax.datasets.planes import Planes, random_patch
 from glra_jax.degradation import degrade, sharp_target
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
@@ -67,6 +70,8 @@ class TuneOptions:
       size: side of the blurred patches; their middle is scored, a kernel's size off each side.
       seed: of patches, kernels and noise.
       methods: which rivals.
+      allow_leak: take folders named as BSD100's (val, bsd100) on purpose, on which methods are
+        scored.
     """
 
     images: Path
@@ -76,6 +81,7 @@ class TuneOptions:
     size: int = 160
     seed: int = 0
     methods: tuple[str, ...] = tuple(GRIDS)
+    allow_leak: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
 class Example(NamedTuple):
@@ -182,26 +188,60 @@ def as_text(record: dict[str, Any]) -> str:
     return lists.sub(lambda m: " ".join(m[0].split()), json.dumps(record, indent=1)) + "\n"
 
 
+def hash_photographs(photographs: list[np.ndarray]) -> str:
+    """SHA-256 of decoded photographs, whatever their order and their files' names."""
+    each = sorted(
+        hashlib.sha256(f"{p.dtype}{p.shape}".encode() + p.tobytes()).hexdigest()
+        for p in photographs
+    )
+    return hashlib.sha256("".join(each).encode()).hexdigest()
+
+
+def _check_output(path: Path) -> None:
+    """Raises OSError if the output cannot be written at the end."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}; make it before {path.name}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file")
+
+
 def _start_or_resume(options: TuneOptions, made_by: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """An empty record, or the unfinished one of the same run."""
     if not options.output.exists():
         return {"made_by": made_by, "chosen": {}, "scores": {}}
-    record = json.loads(options.output.read_text(encoding="utf-8"))
-    if record.get("made_by") != made_by or set(options.methods) <= record["chosen"].keys():
-        raise FileExistsError(f"{options.output} exists; remove it or choose another name")
-    print(f"going on with {options.output}, which has {', '.join(record['chosen'])}")
+    mend = "remove it or choose another name"
+    try:
+        record = json.loads(options.output.read_text(encoding="utf-8"))
+        former, chosen = record["made_by"], record["chosen"].keys()
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{options.output} is not a file of a tuning run; {mend}") from error
+    if former != made_by or set(options.methods) <= chosen:
+        other = [key for key in made_by if former.get(key) != made_by[key]]
+        why = f", of a run that differs in {', '.join(other)}" if other else ""
+        raise FileExistsError(f"{options.output} exists{why}; {mend}")
+    print(f"going on with {options.output}, which has {', '.join(chosen)}")
     return record
 
 
-def main(options: TuneOptions) -> None:
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the program."""
+    try:
+        tune(tyro.cli(TuneOptions, args=arguments, prog="python -m experiments.rivals.tune"))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def tune(options: TuneOptions) -> None:
     """Tunes, writes the file, and says which choices lie at the end of their grid.
 
-    The file is written after every method; the same command again goes on after the last.
+    The file is written after every method; the same options again go on after the last, on the same
+    photographs.
 
     Raises:
-      FileExistsError: the output is there already.
+      OSError: the output is there already, of another run or finished, or cannot be written; or the
+        photographs are not there.
       ValueError: an unknown method, a noise level that is not above 0, levels that do not rise,
-        sizes that will not do.
+        sizes that will not do, or photographs that methods are scored on.
     """
     for method in options.methods:
         validation.check_choice(method, "methods", tuple(GRIDS))
@@ -212,7 +252,10 @@ def main(options: TuneOptions) -> None:
     validation.check_size(options.examples, "examples")
     widest = KernelFamilies().max_size
     validation.check_size(options.size, "size", minimum=3 * widest)
-    photographs = read_folder(options.images)
+    _check_output(options.output)
+    photographs = load_photographs(
+        TrainOptions(images=options.images, allow_leak=options.allow_leak)
+    )
     planes = pack_planes(photographs, min_side=options.size + widest - 1)
     keys = jax.random.split(jax.random.key(options.seed), options.examples)
 
@@ -220,6 +263,7 @@ def main(options: TuneOptions) -> None:
         "command": "python -m experiments.rivals.tune",
         "protocol": "paper",
         "photographs": len(photographs),
+        "photographs_sha256": hash_photographs(photographs),
         "noise": list(options.noise),
         "examples": options.examples,
         "size": options.size,
@@ -264,4 +308,4 @@ def main(options: TuneOptions) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(TuneOptions))
+    main()

@@ -1,0 +1,171 @@
+"""What an unfinished evaluation has scored, so that the same command goes on where it stopped.
+
+The folder `unfinished` in the output folder holds `records.jsonl`: the configuration in its first
+line, then a line for every image and method, written as soon as it is scored; and the restored
+images that go on the sheet. It is removed when all is done.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.evaluation.cases import Case
+from experiments.evaluation.scores import Record
+from glra_jax.model import write_atomically
+
+FOLDER = "unfinished"
+
+
+def was_interrupted(output: Path) -> bool:
+    """Whether a run ended while it wrote its results, of which results.json is the last."""
+    return (output / FOLDER).is_dir() and not (output / "results.json").exists()
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One image restored by one method.
+
+    Attributes:
+      records: its scores, a record for each correction.
+      image: the scored part, clipped to [0, 1], if it goes on the sheet.
+    """
+
+    records: list[Record]
+    image: np.ndarray | None
+
+
+class Progress:
+    """Scores that are kept as they are made, and found again by the next run."""
+
+    def __init__(self, output: Path, config: dict[str, Any]) -> None:
+        """Starts, or goes on with what lies in the output folder.
+
+        Args:
+          output: folder of the evaluation; made if it is not there.
+          config: all that the scores depend on but the images; plain values.
+
+        Raises:
+          ValueError: another configuration's scores lie there, or a file that is damaged.
+        """
+        self._folder = output / FOLDER
+        self._path = self._folder / "records.jsonl"
+        self._scored: dict[tuple[str, str], dict[str, Any]] = {}
+        config = json.loads(json.dumps(config))
+        whole = self._read(config) if self._path.exists() else 0
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("ab")
+        self._file.truncate(whole)  # a line that was cut off when the run was killed
+        if not whole:
+            self._write({"config": config})
+
+    def __len__(self) -> int:
+        """How many restorations are scored."""
+        return len(self._scored)
+
+    def find(self, case: Case, method: str, *, with_image: bool) -> Scored | None:
+        """What was scored before.
+
+        Args:
+          case: as it is now.
+          method: label.
+          with_image: whether the restored image is needed too.
+
+        Returns:
+          The scores; None if there are none, or the image is needed and was not kept.
+
+        Raises:
+          ValueError: the case was another one when it was scored.
+        """
+        line = self._scored.get((case.name, method))
+        if line is None:
+            return None
+        if line["case_sha256"] != _hash_case(case):
+            raise ValueError(
+                f"{case.name} is not the image that {self._path} has scores of; take the former "
+                f"images, choose another --output, or remove {self._folder} to start anew"
+            )
+        image = None
+        if with_image:
+            path = self._image_path(case.name, method)
+            if not path.exists():
+                return None
+            image = np.load(path, allow_pickle=False)
+        return Scored([Record(**record) for record in line["records"]], image)
+
+    def add(self, case: Case, method: str, scored: Scored) -> None:
+        """Keeps scores, and the image if there is one."""
+        if scored.image is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, scored.image)
+            path = self._image_path(case.name, method)
+            write_atomically(path, buffer.getvalue(), overwrite=True)
+        line = {
+            "image": case.name,
+            "method": method,
+            "case_sha256": _hash_case(case),
+            "records": [asdict(record) for record in scored.records],
+        }
+        self._write(line)
+        self._scored[case.name, method] = line
+
+    def close(self) -> None:
+        """Closes the file; what was scored stays."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """Closes and removes everything."""
+        self.close()
+        shutil.rmtree(self._folder)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+
+    def _read(self, config: dict[str, Any]) -> int:
+        """Reads the lines that are whole; returns how many bytes they have."""
+        content = self._path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        try:
+            lines = [json.loads(line) for line in content[:whole].splitlines()]
+            former = lines[0]["config"] if lines else config
+            self._scored = {(line["image"], line["method"]): line for line in lines[1:]}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self._path} is damaged ({error}); remove {self._folder} to start anew"
+            ) from error
+        if former != config:
+            changed = [k for k in {**former, **config} if former.get(k) != config.get(k)]
+            raise ValueError(
+                f"{self._folder} holds the scores of an unfinished evaluation of another "
+                f"configuration: {', '.join(_describe(k, former, config) for k in changed)}; give "
+                f"that command again to finish it, choose another --output, or remove "
+                f"{self._folder} to start anew"
+            )
+        return whole
+
+    def _image_path(self, name: str, method: str) -> Path:
+        return self._folder / (hashlib.sha256(f"{name}\n{method}".encode()).hexdigest() + ".npy")
+
+
+def _describe(key: str, former: dict[str, Any], config: dict[str, Any]) -> str:
+    if key != "methods":
+        return f"{key} was {former.get(key)!r} and is {config.get(key)!r}"
+    labels = [[method["label"] for method in which["methods"]] for which in (former, config)]
+    if labels[0] != labels[1]:
+        return f"the methods were {', '.join(labels[0])} and are {', '.join(labels[1])}"
+    differ = [a["label"] for a, b in zip(former[key], config[key], strict=True) if a != b]
+    return f"options, file or leak of {', '.join(differ)} changed"
+
+
+def _hash_case(case: Case) -> str:
+    digest = hashlib.sha256()
+    for array in (case.blurred, case.sharp, case.kernel):
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,128 @@
+"""The results of an evaluation, and the file that holds all of them."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.evaluation.scores import Record, corrections
+
+FORMAT = "glra_jax-evaluation-1"
+SHEET = "sheet.png"
+NAMES = ("results.json", "results.csv", "results.md", SHEET)
+_CONFIG = ("data", "kernel", "protocol", "noise", "seed", "margin", "subtract", "methods",
+           "triplets", "bsds500", "images")  # fmt: skip
+_METHOD = ("label", "kind", "leak")
+
+
+@dataclass(frozen=True)
+class Results:
+    """An evaluation.
+
+    Attributes:
+      config: all that it depends on.
+      machine: what its times belong to.
+      cases: what is known of every image: its photograph, its kernel's family, its factor, its size
+        and its kernel's, and the hash of the blurred image, by which two evaluations can be told to
+        have had the same.
+      records: the scores.
+      failures: image, method and error of every restoration that failed.
+    """
+
+    config: dict[str, Any]
+    machine: dict[str, Any]
+    cases: list[dict[str, Any]]
+    records: list[Record]
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def photographs(self) -> dict[str, str]:
+        """The photograph of every image; older files do not tell it, there it is the image."""
+        return {case["image"]: case.get("photograph") or case["image"] for case in self.cases}
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """On how many images a method failed, by label; those that never did are left out."""
+        labels = [failure["method"] for failure in self.failures]
+        return {label: labels.count(label) for label in dict.fromkeys(labels)}
+
+    @property
+    def comparable(self) -> list[Record]:
+        """The scores of the methods that restored every image: their means compare."""
+        failed = self.failed
+        return [record for record in self.records if record.method not in failed]
+
+
+def check_output(folder: Path, *, overwrite: bool) -> None:
+    """Raises FileExistsError if a folder has results in it that may not be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; choose another --output")
+    found = [name for name in NAMES if (folder / name).exists()]
+    if found and not overwrite:
+        raise FileExistsError(
+            f"{folder} holds {', '.join(found)}; choose another --output or allow --overwrite"
+        )
+
+
+def format_json(results: Results) -> str:
+    """Everything, as `read_results` takes it."""
+    return json.dumps({"format": FORMAT, **asdict(results)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_results(path: Path) -> Results:
+    """Reads a results.json.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: a file that is truncated, of another kind, or lacks scores or settings.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r}")
+        records = [Record(**record) for record in content["records"]]
+        results = Results(
+            content["config"],
+            content["machine"],
+            content["cases"],
+            records,
+            content.get("failures", []),
+        )
+        _check_keys("config", results.config, _CONFIG)
+        for method in results.config["methods"]:
+            _check_keys("a method in config", method, _METHOD)
+        _check_scores(results)
+    except KeyError as error:
+        raise ValueError(
+            f"{path} is not a whole results.json of an evaluation: it lacks {error}"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole results.json of an evaluation: {error}") from error
+    return results
+
+
+def _check_keys(name: str, found: dict[str, Any], needed: Iterable[str]) -> None:
+    if missing := [key for key in needed if key not in found]:
+        raise ValueError(f"{name} lacks {', '.join(map(repr, missing))}; evaluate anew")
+
+
+def _check_scores(results: Results) -> None:
+    """Raises ValueError unless every method has every score of every image, once."""
+    failed = {(failure["image"], failure["method"]) for failure in results.failures}
+    expected = {
+        (case["image"], method["label"], correction)
+        for case in results.cases
+        for method in results.config["methods"]
+        for correction in corrections(case["gain"], 0.0)
+        if (case["image"], method["label"]) not in failed
+    }
+    found = [(record.image, record.method, record.correction) for record in results.records]
+    if missing := sorted(expected - set(found)):
+        image, method, correction = missing[0]
+        raise ValueError(
+            f"{len(missing)} of {len(expected)} scores are missing, among them that of {method} on "
+            f"{image}, {correction}; evaluate anew"
+        )
+    if len(found) != len(expected):
+        raise ValueError(f"{len(found)} scores for {len(expected)} that there can be")
