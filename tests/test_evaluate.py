@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -307,6 +308,19 @@ class TestMethods:
         assert linear.about["basis_of"] == "other"
         assert linear.about["options"] == {"regularization": 0.05}
 
+    def test_eq8_with_another_kind_of_core(self, photographs, random_model, model_file):
+        (method, *_) = collect(["eq8:core=least-squares"], [model_file], noise=0.01)
+        assert method.about["options"] == {"core": "least-squares"}
+        config = replace(random_model.config, core="least-squares")
+        y = np.float32(photographs["a"] / 255)
+        kernel = gx.disk_kernel(radius=2.5, size=9)
+        expected, plain = (
+            np.asarray(gx.deconvolve_linear(y, kernel, model))
+            for model in (replace(random_model, config=config), random_model)
+        )
+        np.testing.assert_allclose(method.restore(y, np.asarray(kernel)), expected, atol=2e-5)
+        assert np.abs(expected - plain).max() > 0.01
+
     def test_noise_is_handed_to_rivals(self):
         told, own = collect(["hl", "hl:noise=0.03"], [], noise=0.02)
         assert told.about["options"] == {"noise": 0.02}
@@ -323,6 +337,7 @@ class TestMethods:
             (["tv:weight=1,weight=2"], [], "gives 'weight' twice"),
             (["hl", "hl"], [], "are called 'hl'"),
             (["hl"], ["hl=glra-release"], "are called 'hl'"),
+            (["eq8:core=wiener"], ["glra-release"], "core must be .*least-squares, got 'wiener'"),
             (["eq8:model=no"], ["glra-release"], "no model is called 'no'.*glra-release"),
             ([], ["net.caffemodel"], "without its basis.*--basis"),
         ],

@@ -48,13 +48,13 @@ def _geometric(first: float, ratio: float, count: int) -> tuple[float, ...]:
 
 
 GRIDS = {
-    "wiener": Grid("noise_to_signal", _geometric(1e-3, 10**0.25, 11)),
+    "wiener": Grid("noise_to_signal", _geometric(1e-4, 10**0.25, 15)),
     "richardson_lucy": Grid("num_iterations", (3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300)),
-    "hl": Grid("weight", _geometric(50.0, 2.0, 9)),
-    "tv": Grid("weight", _geometric(1e-4, 10**0.25, 10)),
-    "tv_saturated": Grid("weight", _geometric(1e-4, 10**0.25, 10)),
+    "hl": Grid("weight", _geometric(50.0, 2.0, 13)),
+    "tv": Grid("weight", _geometric(1e-5, 10**0.25, 14)),
+    "tv_saturated": Grid("weight", _geometric(1e-5, 10**0.25, 14)),
     "epll": Grid("weight", _geometric(0.25, 2.0, 6)),
-    "vem": Grid("weight", _geometric(1e-4, 2.0, 9)),
+    "vem": Grid("weight", _geometric(2.5e-5, 2.0, 11)),
 }
 
 
@@ -76,8 +76,8 @@ class TuneOptions:
 
     images: Path
     output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
-    noise: tuple[float, ...] = (0.01, 0.02, 0.03)
-    examples: int = 6
+    noise: tuple[float, ...] = (0.003, 0.01, 0.02, 0.03)
+    examples: int = 16
     size: int = 160
     seed: int = 0
     methods: tuple[str, ...] = tuple(GRIDS)
