@@ -34,9 +34,8 @@ def exact_core(model: Model, kernel: np.ndarray, noise: float) -> np.ndarray:
         core, _ = linalg.cg(
             equations,
             _core_of(signal * spectrum.conj(), left, right).ravel(),
-            x0=core.ravel(),
             rtol=1e-5,
-            maxiter=20,
+            maxiter=500,
             M=precondition,
         )
         core = core.reshape(rank, rank)

@@ -85,14 +85,13 @@ class LowRankBasis(nn.Module):
     ) -> torch.Tensor:
         """The core `M`, `(m, m)`, of a blur kernel, so that `L M Rᵀ` has sum 1.
 
-        It is `Lᵀ k† R`; or, with `core="least-squares"`, what twenty steps of conjugate gradients
-        make of that, see `LeastSquares`.
+        It is `Lᵀ k† R`; or, with `core="least-squares"`, the solution of `LeastSquares`.
         """
         inverse = pseudo_inverse(kernel, self.left.shape[0], regularization, smoothness)
         found = self.left.T @ inverse @ self.right
         if core == "least-squares":
             problem = LeastSquares(self, kernel, regularization, smoothness)
-            found = conjugate_gradients(problem, found)
+            found = conjugate_gradients(problem)
         projected = self.left @ found @ self.right.T
         return self.left.T @ (projected / projected.sum()) @ self.right
 
@@ -126,12 +125,12 @@ class LeastSquares:
         return self._gather(weights * spectrum)
 
 
-def conjugate_gradients(problem: LeastSquares, core: torch.Tensor, steps: int = 20) -> torch.Tensor:
-    """Solves for the core from a first guess; the inverse filter preconditions."""
-    residual = problem.target - problem.filtered(problem.normal, core)
-    goal = 1e-5 * problem.target.norm()
+def conjugate_gradients(problem: LeastSquares, most_steps: int = 500) -> torch.Tensor:
+    """Solves for the core, from 0; the inverse filter preconditions."""
+    core, residual = torch.zeros_like(problem.target), problem.target
+    goal = 1e-5 * residual.norm()
     direction, before = torch.zeros_like(core), core.new_ones(())
-    for step in range(steps):
+    for step in range(most_steps):
         if residual.norm() <= goal:
             break
         near = problem.filtered(1 / problem.normal, residual)

@@ -156,12 +156,16 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
 
 
+# What runs did before there was a choice; their folders do not name it.
+_NOT_NAMED = {"config.core": "projection"}
+
+
 def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
     """Entries that differ between two descriptions, as `name: found, now wanted`."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         lines: list[str] = []
         for key in sorted(found.keys() | wanted.keys()):
             inner = f"{name}.{key}" if name else key
-            lines += _differences(found.get(key), wanted.get(key), inner)
+            lines += _differences(found.get(key, _NOT_NAMED.get(inner)), wanted.get(key), inner)
         return lines
     return [] if found == wanted else [f"{name} was {found!r}, now {wanted!r}"]

@@ -1,17 +1,19 @@
 """The core with which a blur kernel is undone: the network's second layer."""
 
 from functools import partial
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from glra_jax import spectra, validation
-from glra_jax.kernels import inverse_damping, pseudo_inverse
+from glra_jax.kernels import check_inverse, inverse_damping, pseudo_inverse
 from glra_jax.lowrank import Basis, brightness, project, reconstruct
 
-CORES = ("projection", "least-squares")
-# PSNR does not gain from more than ten, gradients do.
-_ITERATIONS = 20
+Core = Literal["projection", "least-squares"]
+CORES = get_args(Core)
+# Reached only with a regularisation far below 0.001, where kernels with zeros are ill-conditioned.
+_MOST_ITERATIONS = 500
 
 
 def deconvolution_core(
@@ -36,7 +38,7 @@ def deconvolution_core(
     Args:
       basis: `left` and `right`, `(d, m)`, of orthonormal columns.
       kernel: blur kernel, `(h, w)`, sum 1, each side at most `d`.
-      core: `"projection"` or `"least-squares"`, which takes some ten times as long.
+      core: `"projection"` or `"least-squares"`, which takes some twenty times as long.
       regularization: see `pseudo_inverse`.
       smoothness: see `pseudo_inverse`.
 
@@ -66,22 +68,19 @@ def unscaled_core(
     That sum is near 1 where the basis holds the inverse of the blur kernel.
     """
     validation.check_choice(core, "core", CORES)
-    inverse = pseudo_inverse(
-        kernel,
-        support=basis.left.shape[0],
-        regularization=regularization,
-        smoothness=smoothness,
-    )
-    found = project(basis, inverse)
-    if core == "least-squares":
-        found = _least_squares(basis, kernel, found, regularization, smoothness)
-    return found
+    support = basis.left.shape[0]
+    if core == "projection":
+        inverse = pseudo_inverse(
+            kernel, support=support, regularization=regularization, smoothness=smoothness
+        )
+        return project(basis, inverse)
+    check_inverse(kernel, support=support, regularization=regularization, smoothness=smoothness)
+    return _least_squares(basis, kernel, regularization, smoothness)
 
 
 def _least_squares(
     basis: Basis,
     kernel: jax.Array,
-    start: jax.Array,
     regularization: jax.typing.ArrayLike,
     smoothness: jax.typing.ArrayLike,
 ) -> jax.Array:
@@ -109,8 +108,7 @@ def _least_squares(
     return jax.scipy.sparse.linalg.cg(
         partial(filtered, normal),
         gather(signal * jnp.conj(transfer)),
-        x0=jax.lax.stop_gradient(start),
         tol=1e-5,
-        maxiter=_ITERATIONS,
+        maxiter=_MOST_ITERATIONS,
         M=partial(filtered, 1.0 / normal),
     )[0]

@@ -182,26 +182,6 @@ def motion_kernel(
     return hat(path[:, 1]).T @ hat(path[:, 0]) / num_points
 
 
-def embed_kernel(kernel: jax.Array, size: int) -> jax.Array:
-    """Places a kernel in the middle of a larger square of zeros, centre on centre.
-
-    Args:
-      kernel: `(h, w)`, each at most `size`.
-      size: side of the result.
-
-    Returns:
-      `(size, size)` of the kernel's dtype, its centre at `size // 2`.
-
-    Raises:
-      ValueError: not 2-D or larger than `size`.
-    """
-    if kernel.ndim != 2 or max(kernel.shape) > size:
-        raise ValueError(f"kernel of shape {kernel.shape} does not fit in {size}x{size}")
-    before = [size // 2 - n // 2 for n in kernel.shape]
-    after = [size - n - b for n, b in zip(kernel.shape, before, strict=True)]
-    return jnp.pad(kernel, list(zip(before, after, strict=True)))
-
-
 def inverse_damping(
     size: int, *, regularization: jax.typing.ArrayLike, smoothness: jax.typing.ArrayLike
 ) -> jax.Array:
@@ -217,6 +197,21 @@ def inverse_damping(
     """
     flat, smooth = (jnp.asarray(weight, jnp.float32) for weight in (regularization, smoothness))
     return flat + smooth * spectra.gradient_power((size, size))
+
+
+def check_inverse(
+    kernel: jax.Array,
+    *,
+    support: int,
+    regularization: jax.typing.ArrayLike,
+    smoothness: jax.typing.ArrayLike,
+) -> None:
+    """Raises what `pseudo_inverse` says."""
+    validation.check_size(support, "support")
+    validation.check_kernel(kernel, support=support)
+    validation.check_positive(regularization, "regularization")
+    validation.check_scalar(smoothness, "smoothness")
+    validation.check_non_negative(smoothness, "smoothness")
 
 
 def pseudo_inverse(
@@ -248,11 +243,7 @@ def pseudo_inverse(
       ValueError: kernel not 2-D, empty, NaN, of a sum other than 1 or larger than the support;
         regularisation not positive, smoothness negative or not a scalar.
     """
-    validation.check_size(support, "support")
-    validation.check_kernel(kernel, support=support)
-    validation.check_positive(regularization, "regularization")
-    validation.check_scalar(smoothness, "smoothness")
-    validation.check_non_negative(smoothness, "smoothness")
+    check_inverse(kernel, support=support, regularization=regularization, smoothness=smoothness)
     transfer = spectra.transfer_function(jnp.asarray(kernel, jnp.float32), (support, support))
     power = transfer.real**2 + transfer.imag**2
     damping = inverse_damping(support, regularization=regularization, smoothness=smoothness)

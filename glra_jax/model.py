@@ -20,7 +20,7 @@ import safetensors
 import safetensors.numpy
 
 from glra_jax import validation
-from glra_jax.cores import CORES
+from glra_jax.cores import CORES, Core
 from glra_jax.lowrank import Basis
 from glra_jax.network import DeconvNet, Params
 from glra_jax.starts import init_params
@@ -42,7 +42,7 @@ class ModelConfig:
       regularization: of the pseudo-inverse without noise, as in training.
       noise_weight: of the noise level's square in its smoothness, see
         `glra_jax.noise.smoothness_for`.
-      core: how cores are computed, see `glra_jax.cores.deconvolution_core`.
+      core: how cores are computed when restoring, see `glra_jax.cores.deconvolution_core`.
     """
 
     support: int = 151
@@ -50,7 +50,7 @@ class ModelConfig:
     features: int = 128
     regularization: float = 0.01
     noise_weight: float = 0.0
-    core: str = "projection"
+    core: Core = "projection"
 
     def __post_init__(self) -> None:
         for name in ("support", "rank", "features"):
@@ -95,7 +95,7 @@ def initial_model(
     features: int = 128,
     regularization: float = 0.01,
     noise_weight: float = 0.0,
-    core: str = "projection",
+    core: Core = "projection",
 ) -> Model:
     """An untrained model; with the default start it restores by eq. 8 of the paper.
 

@@ -92,7 +92,7 @@ class DeconvNet(nn.Module):
 
         Args:
           y: `(N, H, W, 1)` float in [0, 1], blurred; each side at least `support`.
-          M: `(m, m)`, the core of the blur kernel (see `lowrank.deconvolution_core`), or
+          M: `(m, m)`, the core of the blur kernel (see `cores.deconvolution_core`), or
             `(N, m, m)`, one an image.
 
         Returns:

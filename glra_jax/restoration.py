@@ -143,7 +143,7 @@ def core_for(
     noise: jax.typing.ArrayLike,
     regularization: jax.typing.ArrayLike | None,
 ) -> jax.Array:
-    """Core of a blur kernel for a model, computed as in its training unless told otherwise."""
+    """Core of a blur kernel for a model, as its configuration says unless told otherwise."""
     config = model.config
     return deconvolution_core(
         model.basis,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from glra_jax import validation
-from glra_jax.cores import CORES
+from glra_jax.cores import Core
 from glra_jax.kernel_families import KernelFamilies
 from glra_jax.metrics import SMALLEST_SSIM_SIDE
 from glra_jax.starts import PASSING_STARTS, check_start
@@ -54,7 +54,7 @@ class TrainConfig:
     support: int = 151
     rank: int = 50
     features: int = 128
-    core: str = "projection"
+    core: Core = "projection"
     regularization: float = 0.01
     noise_weight: float = 0.0
     basis_kernels: int = 300
@@ -74,11 +74,10 @@ class TrainConfig:
             validation.check_size(getattr(self, name), name)
         validation.check_size(self.halve_every, "halve_every")
         validation.check_size(self.warmup, "warmup", minimum=0)
-        choosers = ("protocol", "start", "trained", "loss", "optimizer", "schedule")
+        choosers = ("protocol", "core", "start", "trained", "loss", "optimizer", "schedule")
         for name in (*choosers, "layer_rates"):
             choices = get_args(type(self).__annotations__[name])
             validation.check_choice(getattr(self, name), name, choices)
-        validation.check_choice(self.core, "core", CORES)
         check_start(self.start, self.features)
         validation.check_positive(self.learning_rate, "learning_rate")
         validation.check_positive(self.regularization, "regularization")

@@ -298,6 +298,16 @@ def test_another_run_is_refused_and_its_differences_are_named(folder, descriptio
     refused(folder, match, description)
 
 
+def test_a_run_from_before_there_was_a_choice_of_cores_goes_on(folder):
+    config = DESCRIPTION["config"]
+    with Checkpoints(
+        folder, description=DESCRIPTION | {"config": config | {"core": "projection"}}
+    ) as checkpoints:
+        assert checkpoints.restore(small(0)) is not None
+    other = DESCRIPTION | {"config": config | {"core": "least-squares"}}
+    refused(folder, "config.core was 'projection', now 'least-squares'", other)
+
+
 def test_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "holiday.jpg").write_bytes(b"precious")
     (tmp_path / "notes").mkdir()

@@ -75,6 +75,17 @@ def test_the_least_squares_core_solves_the_normal_equations(small_basis, options
     np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
 
 
+def test_least_squares_converges_where_it_is_hard(small_basis):
+    """A disk has circles of zeros, and next to no regularisation keeps their inverse down."""
+    options = {"regularization": 1e-4, "smoothness": 0.0}
+    kernel = gx.disk_kernel(radius=6.0, size=15)
+    left, right = (np.asarray(side, np.float64) for side in small_basis)
+    expected = exact_least_squares(small_basis, kernel, size=45, **options)
+    found = gx.deconvolution_core(small_basis, kernel, core="least-squares", **options)
+    difference = left @ (np.asarray(found, np.float64) - expected) @ right.T
+    assert np.linalg.norm(difference) < 0.01 * np.linalg.norm(left @ expected @ right.T)
+
+
 def test_many_least_squares_cores_at_once(small_basis):
     kernels = jnp.stack([gx.gaussian_kernel(sigma=s, size=9) for s in (0.5, 1.0, 2.0)])
 
@@ -117,6 +128,11 @@ def test_cores_have_a_gradient(small_basis, core):
         return gx.deconvolution_core(small_basis, kernel, core=core)[0, 1]
 
     gradient = jax.jit(jax.grad(entry))(kernel)
+    for scale in (0.0, 1e-8):  # of the loss, on which no accuracy may depend
+        scaled = jax.grad(lambda kernel, scale=scale: scale * entry(kernel))(kernel)
+        np.testing.assert_allclose(
+            scaled, scale * gradient, rtol=0, atol=1e-3 * scale * jnp.abs(gradient).max()
+        )
     step = 3e-4
     expected = (entry(kernel + step * direction) - entry(kernel - step * direction)) / (2 * step)
     assert float(jnp.vdot(gradient, direction)) == pytest.approx(float(expected), rel=0.02)

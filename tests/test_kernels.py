@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import glra_jax as gx
-from glra_jax.kernels import embed_kernel
 
 SIZES = (9, 24)  # odd and even
 
@@ -306,27 +305,6 @@ def test_motion_refuses_what_does_not_fit():
         gx.motion_kernel(key, size=9, num_points=1)
 
 
-# --- embed_kernel --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [8, 9])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 4), (4, 3), (8, 8)])
-def test_embedding_keeps_centre_on_centre(shape, size):
-    kernel = jnp.arange(1.0, 1.0 + np.prod(shape)).reshape(shape)
-    grid = embed_kernel(kernel, size)
-    assert grid.shape == (size, size)
-    assert grid[size // 2, size // 2] == kernel[shape[0] // 2, shape[1] // 2]
-    rows, columns = (np.arange(n) - n // 2 + size // 2 for n in shape)
-    np.testing.assert_array_equal(grid[np.ix_(rows, columns)], kernel)
-    assert grid.sum() == kernel.sum()
-
-
-@pytest.mark.parametrize("shape", [(10, 3), (3,)])
-def test_embedding_refuses_what_does_not_fit(shape):
-    with pytest.raises(ValueError, match=rf"\({shape[0]},.*9x9"):
-        embed_kernel(jnp.ones(shape), 9)
-
-
 # --- pseudo_inverse ------------------------------------------------------------------------------
 
 
@@ -452,7 +430,7 @@ def test_kernel_and_inverse_make_a_delta(kernel, support):
 
 def test_a_shifted_kernel_has_the_inverse_shifted_back():
     kernel = motion_kernels(27)[1]
-    grid = embed_kernel(kernel, 31)
+    grid = jnp.pad(kernel, 2)
     inverse = gx.pseudo_inverse(grid, support=31)
     shifted = gx.pseudo_inverse(jnp.roll(grid, (3, -5), (0, 1)), support=31)
     np.testing.assert_allclose(shifted, jnp.roll(inverse, (-3, 5), (0, 1)), atol=1e-5)

@@ -15,7 +15,7 @@ import safetensors
 import safetensors.numpy
 
 from glra_jax import validation
-from glra_jax.cores import CORES
+from glra_jax.cores import CORES, Core
 from glra_jax.interop.file_kinds import (
     PYTORCH,
     SAFETENSORS,
@@ -65,7 +65,7 @@ def load_torch_model(
     basis: Basis | None = None,
     regularization: float | None = None,
     noise_weight: float | None = None,
-    core: str | None = None,
+    core: Core | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Model:
     """Reads a model from a file that holds a PyTorch state dict.

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glra_jax.cores import Core
 from glra_jax.interop.entries import (
     BASIS,
     LAYERS,
@@ -110,7 +111,7 @@ def model_from_state_dict(
     basis: Basis | None = None,
     regularization: float = 0.01,
     noise_weight: float = 0.0,
-    core: str = "projection",
+    core: Core = "projection",
     names: Mapping[str, str] | None = None,
 ) -> Model:
     """A model with the weights of a PyTorch state dict.
