@@ -61,7 +61,7 @@ def unscaled_core(
     *,
     core: str,
     regularization: jax.typing.ArrayLike,
-    smoothness: jax.typing.ArrayLike = 0.0,
+    smoothness: jax.typing.ArrayLike,
 ) -> jax.Array:
     """`deconvolution_core` before it is divided by the sum of its low-rank kernel.
 

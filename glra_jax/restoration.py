@@ -5,6 +5,7 @@ the network as a batch.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -144,14 +145,23 @@ def core_for(
     regularization: jax.typing.ArrayLike | None,
 ) -> jax.Array:
     """Core of a blur kernel for a model, as its configuration says unless told otherwise."""
+    settings = core_settings(model, noise=noise, regularization=regularization)
+    return deconvolution_core(model.basis, kernel, **settings)
+
+
+def core_settings(
+    model: Model,
+    *,
+    noise: jax.typing.ArrayLike,
+    regularization: jax.typing.ArrayLike | None,
+) -> dict[str, Any]:
+    """How `deconvolution_core` computes a model's cores at a noise level."""
     config = model.config
-    return deconvolution_core(
-        model.basis,
-        kernel,
-        core=config.core,
-        regularization=config.regularization if regularization is None else regularization,
-        smoothness=smoothness_for(noise, noise_weight=config.noise_weight),
-    )
+    return {
+        "core": config.core,
+        "regularization": config.regularization if regularization is None else regularization,
+        "smoothness": smoothness_for(noise, noise_weight=config.noise_weight),
+    }
 
 
 def _core(

@@ -22,7 +22,13 @@ from glra_jax.degradation import BOUNDARIES, convolution_padding
 from glra_jax.lowrank import brightness
 from glra_jax.model import Model
 from glra_jax.network import PREPARED
-from glra_jax.restoration import REFINEMENT_REACH, check_model, check_noise, core_for
+from glra_jax.restoration import (
+    REFINEMENT_REACH,
+    check_model,
+    check_noise,
+    core_for,
+    core_settings,
+)
 
 LARGEST_TILE = 320
 
@@ -193,29 +199,34 @@ def _core(
 ) -> jax.Array:
     validation.check_kernel(kernel, support=model.config.support)
     check_noise(noise)
-    _check_fit(kernel, model)
     if noise is None and model.config.noise_weight > 0:
         raise ValueError(
             "this model's pseudo-inverse depends on the noise level, got noise=None; give "
             "noise=estimate_noise(y) of an image y, or the level if it is known"
         )
-    return core_for(
-        model, kernel, noise=0.0 if noise is None else noise, regularization=regularization
-    )
+    noise = 0.0 if noise is None else noise
+    _check_fit(kernel, model, noise, regularization)
+    return core_for(model, kernel, noise=noise, regularization=regularization)
 
 
-def _check_fit(kernel: jax.Array, model: Model) -> None:
+def _check_fit(
+    kernel: jax.Array,
+    model: Model,
+    noise: jax.typing.ArrayLike,
+    regularization: jax.typing.ArrayLike | None,
+) -> None:
     """Raises where the model's basis does not hold a kernel's pseudo-inverse at all.
 
-    Looked at only where both are known, that is outside of transformations.
+    Looked at only where all are known, that is outside of transformations.
 
     Raises:
       ValueError: the low-rank pseudo-inverse does not keep brightness up, by far.
     """
-    if not all(validation.is_known(array) for array in (kernel, *model.basis)):
+    arrays = (kernel, *model.basis, noise, regularization)
+    if not all(validation.is_known(array) for array in arrays if array is not None):
         return
     with jax.ensure_compile_time_eval():
-        gain = float(_brightness(kernel, model))
+        gain = float(_brightness(kernel, model, noise, regularization))
     if gain < 0.1:
         raise ValueError(
             f"the model's basis of rank {model.config.rank} does not hold the pseudo-inverse of "
@@ -225,11 +236,14 @@ def _check_fit(kernel: jax.Array, model: Model) -> None:
 
 
 @jax.jit
-def _brightness(kernel: jax.Array, model: Model) -> jax.Array:
-    core, regularization = model.config.core, model.config.regularization
-    return brightness(
-        model.basis, unscaled_core(model.basis, kernel, core=core, regularization=regularization)
-    )
+def _brightness(
+    kernel: jax.Array,
+    model: Model,
+    noise: jax.typing.ArrayLike,
+    regularization: jax.typing.ArrayLike | None,
+) -> jax.Array:
+    settings = core_settings(model, noise=noise, regularization=regularization)
+    return brightness(model.basis, unscaled_core(model.basis, kernel, **settings))
 
 
 @jax.jit

@@ -166,7 +166,6 @@ _GLRA_RELEASE = replace(
     noise=_RELEASE.noise,
     kernels=_RELEASE.kernels,
     rank=50,
-    core="projection",
     regularization=0.0001,
     noise_weight=40.0,
     basis_kernels=300,

@@ -187,3 +187,33 @@ def test_wrong_arguments_are_named(small_model):
         gx.prepare("glra", kernel)
     with pytest.raises(ValueError, match="tile must be a height and a width, got 64"):
         gx.prepare(small_model, kernel, tile=64)
+
+
+@pytest.mark.parametrize("core", ["projection", "least-squares"])
+def test_a_basis_that_holds_nothing_of_a_kernel_is_refused(
+    small_model: gx.Model, kernel: jax.Array, core: str
+) -> None:
+    """Odd functions, whose sum is 0, keep no brightness."""
+    rows = jnp.arange(31.0) - 15.0
+    odd = jnp.stack([jnp.sin(2 * jnp.pi * k * rows / 31) for k in range(1, 7)], axis=1)
+    odd, _ = jnp.linalg.qr(odd)
+    model = replace(
+        small_model, basis=gx.Basis(odd, odd), config=replace(small_model.config, core=core)
+    )
+    with pytest.raises(ValueError, match=r"rank 6 does not hold .* \(9, 9\).*centre the kernel"):
+        gx.prepare(model, kernel)
+
+
+def test_whether_a_basis_holds_a_kernel_is_told_at_its_noise_level() -> None:
+    """Without noise the inverse of a wide blur is out of this basis' reach, with noise it is not."""
+    kernels = [gx.gaussian_kernel(sigma=s, size=23) for s in (1.0, 2.0, 3.0)]
+    config = gx.ModelConfig(31, 4, 14, regularization=1e-6, noise_weight=40.0)
+    smooth = gx.smoothness_for(0.1, noise_weight=40.0)
+    inverses = [
+        gx.pseudo_inverse(k, support=31, regularization=1e-6, smoothness=smooth) for k in kernels
+    ]
+    basis, _ = gx.fit_glra(jnp.stack(inverses), rank=4)
+    model = replace(gx.initial_model(jax.random.key(0), basis, features=14), config=config)
+    with pytest.raises(ValueError, match="does not hold"):
+        gx.prepare(model, kernels[2], noise=0.0)
+    assert gx.prepare(model, kernels[2], noise=0.1).core.shape == (4, 4)
