@@ -205,7 +205,7 @@ def test_a_basis_that_holds_nothing_of_a_kernel_is_refused(
 
 
 def test_whether_a_basis_holds_a_kernel_is_told_at_its_noise_level() -> None:
-    """Without noise the inverse of a wide blur is out of this basis' reach, with noise it is not."""
+    """Without noise the inverse of a wide blur is out of the basis' reach, with noise it is not."""
     kernels = [gx.gaussian_kernel(sigma=s, size=23) for s in (1.0, 2.0, 3.0)]
     config = gx.ModelConfig(31, 4, 14, regularization=1e-6, noise_weight=40.0)
     smooth = gx.smoothness_for(0.1, noise_weight=40.0)
