@@ -29,7 +29,7 @@ def tuned_parameter(
 ) -> jax.Array:
     """The tuned parameter of a method at a noise level.
 
-    Between the noise levels that were tuned (1, 2 and 3 %) it is interpolated on logarithmic axes;
+    Between the noise levels that were tuned it is interpolated on logarithmic axes;
     beyond them it goes on as `noise ** power`.
 
     Args:
