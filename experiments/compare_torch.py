@@ -41,6 +41,8 @@ BOUNDS = {
     "float32": {CORE: 1e-4, OUTPUT: 1e-5, GRADIENT: 1e-4},
     "float64": {CORE: 1e-10, OUTPUT: 1e-12, GRADIENT: 1e-10},
 }
+# Of cores by least squares, which either side's iterations leave within 1e-5 or so of the solution.
+ITERATED_CORE_BOUND = 1e-4
 # A difference in float32 is not put down to rounding where PyTorch's is above so many bounds.
 MOST_ROUNDING = 100
 
@@ -154,7 +156,10 @@ def compare_cores(
     named = {f"kernel {index}": core for index, core in enumerate(cores)}
     expected = {n: theirs.core(k, noise) for n, k in zip(named, kernels, strict=True)}
     row = Row(theirs.precision, CORE, largest_relative(named, expected))
-    return replace(row, bound=BOUNDS[theirs.precision][CORE]), {CORE: (named, expected)}
+    bound = BOUNDS[theirs.precision][CORE]
+    if model.config.core == "least-squares":
+        bound = max(bound, ITERATED_CORE_BOUND)
+    return replace(row, bound=bound), {CORE: (named, expected)}
 
 
 def compare_start(ours: JaxSide, theirs: TorchSide, batch: Batch) -> tuple[list[Row], Start]:
