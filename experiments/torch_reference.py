@@ -14,6 +14,7 @@ with support `d`, rank `m` and `f` features. This module needs PyTorch (extra `t
 """
 
 import torch
+from scipy import fft
 from torch import nn
 from torch.nn import functional
 
@@ -53,18 +54,6 @@ def difference_power(size: int, like: torch.Tensor) -> torch.Tensor:
     return along[:, None] + along[None, :]
 
 
-def fast_size(size: int) -> int:
-    """The least integer not below `size` whose prime factors are 2, 3 and 5."""
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 1
-
-
 class LowRankBasis(nn.Module):
     """The two fixed bases, in which the core of a blur kernel is computed."""
 
@@ -87,11 +76,11 @@ class LowRankBasis(nn.Module):
 
         It is `Lᵀ k† R`; or, with `core="least-squares"`, the solution of `LeastSquares`.
         """
-        inverse = pseudo_inverse(kernel, self.left.shape[0], regularization, smoothness)
-        found = self.left.T @ inverse @ self.right
         if core == "least-squares":
-            problem = LeastSquares(self, kernel, regularization, smoothness)
-            found = conjugate_gradients(problem)
+            found = conjugate_gradients(LeastSquares(self, kernel, regularization, smoothness))
+        else:
+            inverse = pseudo_inverse(kernel, self.left.shape[0], regularization, smoothness)
+            found = self.left.T @ inverse @ self.right
         projected = self.left @ found @ self.right.T
         return self.left.T @ (projected / projected.sum()) @ self.right
 
@@ -106,7 +95,7 @@ class LeastSquares:
         self, basis: LowRankBasis, kernel: torch.Tensor, regularization: float, smoothness: float
     ) -> None:
         self.left, self.right = basis.left, basis.right
-        size = fast_size(len(self.left) + max(kernel.shape) - 1)
+        size = fft.next_fast_len(len(self.left) + max(kernel.shape) - 1, real=True)
         power = difference_power(size, kernel)
         signal = regularization / (regularization + smoothness * power)
         transfer = centred_spectrum(kernel, size)
