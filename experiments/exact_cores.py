@@ -15,9 +15,10 @@ def exact_core(model: Model, kernel: np.ndarray, noise: float) -> np.ndarray:
     """
     left, right = (np.asarray(side, np.float64) for side in model.basis)
     support, rank = left.shape
-    spectrum, damping = _spectra(kernel, support, model, noise)
-    core = _core_of(spectrum.conj() / (np.abs(spectrum) ** 2 + damping), left, right)
-    if model.config.core == "least-squares":
+    if model.config.core == "projection":
+        spectrum, damping = _spectra(kernel, support, model, noise)
+        core = _core_of(spectrum.conj() / (np.abs(spectrum) ** 2 + damping), left, right)
+    else:
         size = fft.next_fast_len(support + max(kernel.shape) - 1, real=True)
         spectrum, damping = _spectra(kernel, size, model, noise)
         signal = model.config.regularization / damping

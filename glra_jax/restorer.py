@@ -26,7 +26,6 @@ from glra_jax.restoration import (
     REFINEMENT_REACH,
     check_model,
     check_noise,
-    core_for,
     core_settings,
 )
 
@@ -205,45 +204,27 @@ def _core(
             "noise=estimate_noise(y) of an image y, or the level if it is known"
         )
     noise = 0.0 if noise is None else noise
-    _check_fit(kernel, model, noise, regularization)
-    return core_for(model, kernel, noise=noise, regularization=regularization)
-
-
-def _check_fit(
-    kernel: jax.Array,
-    model: Model,
-    noise: jax.typing.ArrayLike,
-    regularization: jax.typing.ArrayLike | None,
-) -> None:
-    """Raises where the model's basis does not hold a kernel's pseudo-inverse at all.
-
-    Looked at only where all are known, that is outside of transformations.
-
-    Raises:
-      ValueError: the low-rank pseudo-inverse does not keep brightness up, by far.
-    """
-    arrays = (kernel, *model.basis, noise, regularization)
-    if not all(validation.is_known(array) for array in arrays if array is not None):
-        return
-    with jax.ensure_compile_time_eval():
-        gain = float(_brightness(kernel, model, noise, regularization))
-    if gain < 0.1:
+    unscaled, gain = _unscaled_core(kernel, model, noise, regularization)
+    if validation.is_known(gain) and float(gain) < 0.1:
         raise ValueError(
             f"the model's basis of rank {model.config.rank} does not hold the pseudo-inverse of "
-            f"this kernel of shape {kernel.shape}: it would turn 1 into {gain:.3g}; centre the "
-            f"kernel, or fit a basis on kernels like it"
+            f"this kernel of shape {kernel.shape}: it would turn 1 into {float(gain):.3g}; centre "
+            f"the kernel, or fit a basis on kernels like it"
         )
+    return unscaled / gain
 
 
 @jax.jit
-def _brightness(
+def _unscaled_core(
     kernel: jax.Array,
     model: Model,
     noise: jax.typing.ArrayLike,
     regularization: jax.typing.ArrayLike | None,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
+    """The core before it is divided by the brightness that it keeps, and that brightness."""
     settings = core_settings(model, noise=noise, regularization=regularization)
-    return brightness(model.basis, unscaled_core(model.basis, kernel, **settings))
+    unscaled = unscaled_core(model.basis, kernel, **settings)
+    return unscaled, brightness(model.basis, unscaled)
 
 
 @jax.jit
