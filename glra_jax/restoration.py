@@ -108,11 +108,8 @@ def _check(
     check_model(model)
     validation.check_image(y, "y")
     validation.check_range(y, "y")
+    check_settings(kernel, model, noise, regularization)
     support = model.config.support
-    validation.check_kernel(kernel, support=support)
-    if regularization is not None:
-        validation.check_positive(regularization, "regularization")
-    check_noise(noise)
     rows = 1 if y.ndim == 4 else 0
     if boundary == "valid" and min(y.shape[rows : rows + 2]) < support:
         raise ValueError(
@@ -129,12 +126,19 @@ def check_model(model: Model) -> None:
         )
 
 
-def check_noise(noise: jax.typing.ArrayLike | None) -> None:
-    """Raises unless `noise` is None, or a scalar of at least 0."""
-    if noise is None:
-        return
-    validation.check_scalar(noise, "noise")
-    validation.check_non_negative(noise, "noise")
+def check_settings(
+    kernel: jax.Array,
+    model: Model,
+    noise: jax.typing.ArrayLike | None,
+    regularization: jax.typing.ArrayLike | None,
+) -> None:
+    """Raises what `deconvolve` says of all that a core is computed from."""
+    validation.check_kernel(kernel, support=model.config.support)
+    if regularization is not None:
+        validation.check_positive(regularization, "regularization")
+    if noise is not None:
+        validation.check_scalar(noise, "noise")
+        validation.check_non_negative(noise, "noise")
 
 
 def core_for(

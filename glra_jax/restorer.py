@@ -25,7 +25,7 @@ from glra_jax.network import PREPARED
 from glra_jax.restoration import (
     REFINEMENT_REACH,
     check_model,
-    check_noise,
+    check_settings,
     core_settings,
 )
 
@@ -196,8 +196,7 @@ def _core(
     noise: jax.typing.ArrayLike | None,
     regularization: jax.typing.ArrayLike | None,
 ) -> jax.Array:
-    validation.check_kernel(kernel, support=model.config.support)
-    check_noise(noise)
+    check_settings(kernel, model, noise, regularization)
     if noise is None and model.config.noise_weight > 0:
         raise ValueError(
             "this model's pseudo-inverse depends on the noise level, got noise=None; give "

@@ -117,6 +117,9 @@ def test_a_noise_level_is_asked_for_where_one_is_needed(
             prepare(kernel, noise=-0.01)
         with pytest.raises(ValueError, match=r"noise must be a scalar, got shape \(2,\)"):
             prepare(kernel, noise=jnp.array([0.01, 0.02]))
+        for bad in (0.0, -0.5, np.nan):
+            with pytest.raises(ValueError, match=rf"regularization must be .*, got {bad}"):
+                prepare(kernel, noise=0.0, regularization=bad)
 
 
 def test_progress_is_shown_only_where_asked_for(
