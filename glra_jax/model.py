@@ -198,6 +198,24 @@ def available_models() -> list[str]:
     return sorted(n.removesuffix(".safetensors") for n in names if n.endswith(".safetensors"))
 
 
+def model_file(path_or_name: str | os.PathLike[str]) -> Path:
+    """File that `load_model` reads: the path itself, if there is such a file, or a shipped one.
+
+    Raises:
+      FileNotFoundError: neither a file nor a known name.
+    """
+    path = Path(path_or_name)
+    if path.exists():
+        return path
+    names = available_models()
+    if str(path_or_name) not in names:
+        raise FileNotFoundError(
+            f"no model file {str(path_or_name)!r}, and the models that come with the package "
+            f"are: {', '.join(names) or 'none'}"
+        )
+    return Path(str(resources.files("glra_jax") / "weights" / f"{path_or_name}.safetensors"))
+
+
 @cache
 def default_model() -> Model:
     """The model that is used where none is named, read once."""
@@ -219,15 +237,7 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
       ValueError: a truncated file, one of another kind, or one whose arrays do not fit its own
         configuration (all that are wrong are listed).
     """
-    path = Path(path_or_name)
-    if not path.exists():
-        names = available_models()
-        if str(path_or_name) not in names:
-            raise FileNotFoundError(
-                f"no model file {str(path_or_name)!r}, and the models that come with the package "
-                f"are: {', '.join(names) or 'none'}"
-            )
-        path = Path(str(resources.files("glra_jax") / "weights" / f"{path_or_name}.safetensors"))
+    path = model_file(path_or_name)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from experiments.rivals import RIVALS
 from glra_jax import caffe, validation
 from glra_jax.cores import CORES
 from glra_jax.lowrank import Basis
-from glra_jax.model import DEFAULT_MODEL, Model, available_models
+from glra_jax.model import DEFAULT_MODEL, Model, available_models, model_file
 from glra_jax.noise import estimate_noise
 from glra_jax.restoration import deconvolve_linear
 from glra_jax.restorer import Restorer, even_tile, prepare
@@ -78,10 +77,8 @@ class NamedModel:
     @property
     def about(self) -> dict[str, Any]:
         """Where it comes from, and the hashes of what was read."""
-        path = Path(self.source)
-        if self.source in available_models() and not path.exists():
-            path = Path(str(resources.files("glra_jax") / "weights" / f"{path}.safetensors"))
-        found = {"source": self.source, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        data = model_file(self.source).read_bytes()
+        found = {"source": self.source, "sha256": hashlib.sha256(data).hexdigest()}
         return found | ({"basis_sha256": self.basis_sha256} if self.basis_sha256 else {})
 
 
