@@ -7,7 +7,7 @@ import safetensors
 from glra_jax.caffe import load_caffemodel
 from glra_jax.interop import load_torch_model, read_state_dict
 from glra_jax.lowrank import Basis
-from glra_jax.model import Model, load_model
+from glra_jax.model import Model, load_model, model_file
 
 
 def read_model(source: str, basis: Basis | None) -> Model:
@@ -24,11 +24,11 @@ def read_model(source: str, basis: Basis | None) -> Model:
       OSError: neither a file nor the name of a model.
       ValueError: a basis too many or too few, or what the readers refuse.
     """
-    path = Path(source)
     if is_caffe(source):
         if basis is None:
             raise ValueError(f"{source} comes without its basis; give it with --basis FILE.npz")
-        return load_caffemodel(path, left=basis.left, right=basis.right)
+        return load_caffemodel(Path(source), left=basis.left, right=basis.right)
+    path = model_file(source)
     if path.is_dir():
         raise IsADirectoryError(f"{source} is a folder; give the file in it")
     if _is_from_torch(path):
@@ -40,9 +40,9 @@ def read_model(source: str, basis: Basis | None) -> Model:
 
 def lacks_basis(source: str) -> bool:
     """Whether weights come without the basis that they were trained with."""
-    path = Path(source)
     if is_caffe(source):
         return True
+    path = model_file(source)
     return _is_from_torch(path) and not {"basis.left", "basis.right"} & read_state_dict(path).keys()
 
 
@@ -53,8 +53,6 @@ def is_caffe(source: str) -> bool:
 
 def _is_from_torch(path: Path) -> bool:
     """Whether a file holds a state dict, and not a model of `save_model`."""
-    if not path.is_file():
-        return False
     if path.suffix != ".safetensors":
         return True
     try:

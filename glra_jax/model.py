@@ -199,21 +199,20 @@ def available_models() -> list[str]:
 
 
 def model_file(path_or_name: str | os.PathLike[str]) -> Path:
-    """File that `load_model` reads: the path itself, if there is such a file, or a shipped one.
+    """File that `load_model` reads: one that comes with the package, if that is its name.
 
     Raises:
-      FileNotFoundError: neither a file nor a known name.
+      FileNotFoundError: neither a known name nor a file.
     """
-    path = Path(path_or_name)
-    if path.exists():
-        return path
-    names = available_models()
-    if str(path_or_name) not in names:
+    name, shipped = str(path_or_name), available_models()
+    if name in shipped:
+        return Path(str(resources.files("glra_jax") / "weights" / f"{name}.safetensors"))
+    if not Path(path_or_name).exists():
         raise FileNotFoundError(
-            f"no model file {str(path_or_name)!r}, and the models that come with the package "
-            f"are: {', '.join(names) or 'none'}"
+            f"no model file {name!r}, and the models that come with the package are: "
+            f"{', '.join(shipped) or 'none'}"
         )
-    return Path(str(resources.files("glra_jax") / "weights" / f"{path_or_name}.safetensors"))
+    return Path(path_or_name)
 
 
 @cache
@@ -227,7 +226,7 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
     """Reads a model from a file, or by name one that comes with the package.
 
     Args:
-      path_or_name: path of a file written by `save_model`, or a name of `available_models()`.
+      path_or_name: a name of `available_models()`, or the path of a file written by `save_model`.
 
     Returns:
       The model, float32 arrays on the default device.

@@ -1,6 +1,7 @@
 """The evaluation program: what is evaluated, by what, and what it writes."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -35,7 +36,8 @@ from experiments.evaluation.triplets import (
     recognize_family,
     triplet_cases,
 )
-from experiments.rivals import RIVALS
+from experiments.rivals import RIVALS, patch_prior
+from experiments.rivals.tuned import tuning_record
 from glra_jax import interop
 
 TRIPLETS = "GLRA_JAX_RELEASE_TRIPLETS"
@@ -327,6 +329,16 @@ class TestMethods:
         assert told.about["options"] == {"noise": 0.02}
         assert own.about["options"] == {"noise": 0.03}
 
+    def test_what_rivals_learnt_is_recorded(self, monkeypatch):
+        specs = ["hl", "hl:family=disk", "hl:weight=2000", "epll"]
+        any_family, disk, own, epll = (m.about for m in collect(specs, [], noise=0.01))
+        chosen = tuning_record()["chosen"]
+        assert any_family["tuned"] == {"weight": chosen["hl"]["any"]}
+        assert disk["tuned"] == {"weight": chosen["hl"]["disk"]}
+        assert own == {"options": {"noise": 0.01, "weight": 2000}}
+        prior = Path(patch_prior.__file__).with_name("patch_prior.npz").read_bytes()
+        assert epll["prior_sha256"] == hashlib.sha256(prior).hexdigest()
+
     @pytest.mark.parametrize(
         ("methods", "models", "message"),
         [
@@ -336,6 +348,12 @@ class TestMethods:
             (["blurred:noise=1"], [], "blurred has no option 'noise'; it has: none"),
             (["wiener:noise"], [], "'noise' is not option=value"),
             (["tv:weight=1,weight=2"], [], "gives 'weight' twice"),
+            (["tv:saturated=False"], [], "saturated must be true or false, got 'False'"),
+            (["tv:num_iterations=9.5"], [], "num_iterations must be an integer, got '9.5'"),
+            (["hl:weight=abc"], [], "'hl:weight=abc': weight must be a number, got 'abc'"),
+            (["hl:weight=true"], [], "weight must be a number, got 'true'"),
+            (["epll:prior=mine.npz"], [], "epll has no option 'prior'"),
+            (["eq8:regularization=x"], ["glra"], "regularization must be a number, got 'x'"),
             (["hl", "hl"], [], "are called 'hl'"),
             (["hl"], ["hl=glra-release"], "are called 'hl'"),
             (["eq8:core=wiener"], ["glra-release"], "core must be .*least-squares, got 'wiener'"),

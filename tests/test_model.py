@@ -158,6 +158,16 @@ def test_the_models_of_the_package_can_be_loaded():
         assert model.basis.left.shape == (model.config.support, model.config.rank)
 
 
+def test_a_folder_of_its_name_does_not_hide_a_model_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "glra").mkdir()
+    (tmp_path / "glra-release").write_bytes(b"another file")
+    for name in ("glra", "glra-release"):
+        assert gx.load_model(name).config.rank in (50, 100)
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        gx.load_model("./glra-release")
+
+
 # --- writing -------------------------------------------------------------------------------------
 
 

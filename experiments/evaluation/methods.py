@@ -1,12 +1,10 @@
 """Methods by name: the blurred image itself, eq. 8, the classical rivals, and models.
 
-A method is written `NAME` or `NAME:option=value,option=value`, for instance
-`wiener:noise_to_signal=0.001`; the options are those of the function, see `experiments.rivals`.
-A model is written `NAME`, `FILE` or `LABEL=FILE`.
+A method is written as in `experiments.evaluation.method_specs`; its options are those of the
+function, see `experiments.rivals`. A model is written `NAME`, `FILE` or `LABEL=FILE`.
 """
 
 import hashlib
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,8 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.evaluation.method_specs import parse_method
 from experiments.model_files import is_caffe, lacks_basis, read_model
 from experiments.rivals import RIVALS
+from experiments.rivals.patch_prior import patch_prior_digest
+from experiments.rivals.tuned import ANY_FAMILY, tuning_record
 from glra_jax import caffe, validation
 from glra_jax.cores import CORES
 from glra_jax.lowrank import Basis
@@ -31,7 +32,6 @@ Restore = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _estimate_noise = jax.jit(estimate_noise)
 _LARGEST_TILE = 512  # photographs of BSDS500 in one piece
-_NOT_OPTIONS = ("y", "kernel", "model", "method")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def collect(
         a basis or a basis without such weights, or a file that is not a model.
     """
     for spec in methods:  # before any file is read
-        _parse_method(spec)
+        parse_method(spec)
     labels = [*methods, *(_label(spec)[0] for spec in models)]
     if not labels:
         raise ValueError("name at least one method (--methods) or model (--models)")
@@ -147,55 +147,28 @@ def _load(label: str, source: str, basis: Basis | None) -> NamedModel:
     return NamedModel(label, source, model, is_caffe(source), digest)
 
 
-def _parse_method(spec: str) -> tuple[str, dict[str, Any]]:
-    """Name and options of a method."""
-    name, separator, rest = spec.partition(":")
-    if name not in ("blurred", "eq8", *RIVALS):
-        raise ValueError(
-            f"unknown method {name!r}; there are blurred, eq8, {', '.join(RIVALS)}; a network is "
-            f"given with --models"
-        )
-    options: dict[str, Any] = {}
-    for item in rest.split(",") if separator else ():
-        key, equals, text = item.partition("=")
-        if not (key and equals and text):
-            raise ValueError(f"{spec!r}: {item!r} is not option=value")
-        if key in options:
-            raise ValueError(f"{spec!r} gives {key!r} twice")
-        options[key] = _value(text)
-    allowed = {"blurred": [], "eq8": ["model", "boundary", "core", "regularization"]}.get(name)
-    if allowed is None:
-        allowed = [key for key in inspect.signature(RIVALS[name]).parameters]
-        allowed = [key for key in allowed if key not in _NOT_OPTIONS]
-    if unknown := sorted(options.keys() - set(allowed)):
-        raise ValueError(
-            f"{spec!r}: {name} has no option {unknown[0]!r}; it has: {', '.join(allowed) or 'none'}"
-        )
-    return name, options
-
-
-def _value(text: str) -> Any:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
-
-
 def _method(spec: str, models: dict[str, NamedModel], noise: float) -> Method:
-    name, options = _parse_method(spec)
+    name, options = parse_method(spec)
     if name == "blurred":
         return Method(spec, name, lambda y, kernel: y, {})
     if name == "eq8":
         return _linear_method(spec, options, models)
     options = {"noise": noise, **options}
     function = partial(RIVALS[name], **options)
-    return Method(
-        spec, name, _on_host(function), {"options": options}, check=_checker(spec, function)
-    )
+    about = {"options": options, **_learnt(name, options)}
+    return Method(spec, name, _on_host(function), about, check=_checker(spec, function))
+
+
+def _learnt(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What a rival takes from files of its package: its tuned parameter by noise level, a prior."""
+    found: dict[str, Any] = {}
+    parameter = tuning_record()["scores"][name]["parameter"]
+    if parameter not in options:
+        by_family = tuning_record()["chosen"][name]
+        found["tuned"] = {parameter: by_family.get(options.get("family", ANY_FAMILY))}
+    if name == "epll":
+        found["prior_sha256"] = patch_prior_digest()
+    return found
 
 
 def _linear_method(spec: str, options: dict[str, Any], models: dict[str, NamedModel]) -> Method:

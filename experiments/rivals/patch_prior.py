@@ -5,8 +5,10 @@ of mean 0 (Zoran and Weiss, ICCV 2011; their mixture has 200, learnt from two mi
 """
 
 import functools
+import hashlib
 import os
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 import jax
@@ -112,8 +114,17 @@ def load_patch_prior(path: str | os.PathLike[str]) -> PatchPrior:
 @functools.cache
 def default_patch_prior() -> PatchPrior:
     """The mixture in `patch_prior.npz` beside this file; see README.md for how it was learnt."""
-    with resources.as_file(resources.files(__package__).joinpath("patch_prior.npz")) as path:
+    with resources.as_file(_default_file()) as path:
         return load_patch_prior(path)
+
+
+def patch_prior_digest() -> str:
+    """SHA-256 of the file that `default_patch_prior` reads."""
+    return hashlib.sha256(_default_file().read_bytes()).hexdigest()
+
+
+def _default_file() -> Traversable:
+    return resources.files(__package__).joinpath("patch_prior.npz")
 
 
 @jax.jit
