@@ -26,7 +26,7 @@ def test_the_file_has_a_parameter_for_every_family_and_noise_level(method):
     families = tuning_record()["chosen"][method]
     assert set(families) == set(FAMILY_CHOICES)
     for levels in families.values():
-        assert {"0.01", "0.03"} <= set(levels)
+        assert set(levels) == {"0.003", "0.01", "0.02", "0.03"}
         for value in levels.values():
             assert 0 < value < np.inf
 
@@ -62,9 +62,9 @@ def test_tuned_parameter_interpolates_and_goes_on():
 
     for level, value in values.items():
         assert parameter(float(level)) == pytest.approx(value, rel=1e-4)
-    middle = np.sqrt(values["0.01"] * values["0.03"])
-    assert parameter(np.sqrt(3) * 0.01) == pytest.approx(middle, rel=1e-4)
-    assert parameter(0.001) == pytest.approx(100 * values["0.01"], rel=1e-3)
+    middle = np.sqrt(values["0.01"] * values["0.02"])
+    assert parameter(np.sqrt(2) * 0.01) == pytest.approx(middle, rel=1e-4)
+    assert parameter(0.0003) == pytest.approx(100 * values["0.003"], rel=1e-3)
     assert parameter(0.06) == pytest.approx(values["0.03"] / 4, rel=1e-3)
     traced = jax.jit(lambda noise: tuned_parameter("hl", noise, family="disk", power=-2.0))
     assert float(traced(0.015)) == pytest.approx(parameter(0.015), rel=1e-5)
@@ -248,3 +248,22 @@ def test_a_tuned_default_is_read_under_jit():
         y, kernel, noise_to_signal=tuned_parameter("wiener", 0.02, family="disk")
     )
     np.testing.assert_allclose(restore(y, 0.02), expected, atol=1e-5)
+
+
+def test_the_weight_tuned_without_saturation_serves_saturated_patches():
+    """Protocol "paper" hardly saturates what is blurred; protocol "release" does."""
+    planes = pack_planes([data.camera(), data.astronaut()[..., 1], data.coffee()[..., 0]])
+    tuned = tuned_parameter("tv_saturated", 0.003, family="gaussian")
+    factors = (0.1, 0.3, 1.0, 3.0, 10.0)
+    scores = []
+    for seed in (1, 2, 4, 5, 6):
+        key = jax.random.key(seed)
+        example = tune.make_example(key, planes, family="gaussian", noise=1e-6, size=96)
+        bright = 1.2 * example.blurred + 0.003 * jax.random.normal(key, example.blurred.shape)
+        y = jnp.minimum(bright, 1.0)
+        assert 0.03 < float((y == 1.0).mean()) < 0.5
+        restored = (RIVALS["tv_saturated"](y, example.kernel, weight=f * tuned) for f in factors)
+        scores.append([tune.score(x / 1.2, example) for x in restored])
+    means = dict(zip(factors, np.mean(scores, axis=0), strict=True))
+    assert means[1.0] > max(means[0.1], means[10.0])
+    assert means[1.0] > max(means.values()) - 0.3
