@@ -56,7 +56,9 @@ class EvaluateOptions:
       clean: Labels of those that were not; recorded.
       random: Labels of models whose layers 1 and 3 started from random weights, as the paper's
         comparison does; recorded. It is known of glra-random-init.
-      borders: Score the centre crop, or the full image.
+      borders: Score the centre crop, or the full image. Images are blurred circularly, as the
+        authors' are, and every method makes up what is outside in its own way: near the borders
+        that is scored too, unless a rival is told boundary=wrap.
       margin: Pixels left out on each side by the centre crop; 75 is half the network's support.
       subtract: Taken off an output before it is divided by a factor; the mean of the release's
         noise is 0.005.
@@ -104,6 +106,10 @@ class EvaluateOptions:
         validation.check_size(self.sheet, "sheet", minimum=0)
         if self.limit is not None:
             validation.check_size(self.limit, "limit")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed must be from 0 to 2^31 - 1, got {self.seed}")
+        if self.triplets and self.seed:
+            raise ValueError(f"nothing of triplets is drawn: leave --seed {self.seed} out")
 
     @property
     def scored_margin(self) -> int:
@@ -137,12 +143,13 @@ class EvaluateOptions:
         )
 
     def describe(self) -> dict[str, Any]:
-        """What the results depend on, for results.json."""
-        plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+        """What the results depend on, for results.json; of folders and files only the names."""
+        plain = {k: v.resolve().name if isinstance(v, Path) else v for k, v in asdict(self).items()}
         for name in ("methods", "models", "leaky", "clean", "random", "output", "overwrite",
                      "borders"):  # fmt: skip
             del plain[name]
-        found = {"kernel": self.used_kernel, "protocol": self.used_protocol,
+        kernel = self.used_kernel and Path(self.used_kernel).name
+        found = {"kernel": kernel, "protocol": self.used_protocol,
                  "margin": self.scored_margin, "data": self.data}  # fmt: skip
         return plain | found
 

@@ -2,13 +2,13 @@
 
 The folder `unfinished` in the output folder holds `records.jsonl`: the configuration in its first
 line, then a line for every image and method, written as soon as it is scored; and the restored
-images that go on the sheet. It is removed when all is done.
+images that go on the sheet. They are removed when all is done.
 """
 
 import hashlib
 import io
 import json
-import shutil
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,21 @@ from experiments.evaluation.scores import Record
 from glra_jax.model import write_atomically
 
 FOLDER = "unfinished"
+_RECORDS = "records.jsonl"
+# The images are named by a hash; a write that was killed leaves a hidden file of a longer name.
+_OURS = re.compile(rf"{re.escape(_RECORDS)}|\.?[0-9a-f]{{64}}\.npy.*")
 
 
 def was_interrupted(output: Path) -> bool:
     """Whether a run ended while it wrote its results, of which results.json is the last."""
-    return (output / FOLDER).is_dir() and not (output / "results.json").exists()
+    records = output / FOLDER / _RECORDS
+    if (output / "results.json").exists() or not records.is_file():
+        return False
+    with records.open("rb") as file:
+        try:
+            return "config" in json.loads(file.readline())
+        except (TypeError, ValueError):  # not ours
+            return False
 
 
 @dataclass(frozen=True)
@@ -51,10 +61,16 @@ class Progress:
           config: all that the scores depend on but the images; plain values.
 
         Raises:
+          FileExistsError: a folder of that name is not an evaluation's.
           ValueError: another configuration's scores lie there, or a file that is damaged.
         """
         self._folder = output / FOLDER
-        self._path = self._folder / "records.jsonl"
+        self._path = self._folder / _RECORDS
+        if self._folder.exists() and not self._path.exists() and any(self._folder.iterdir()):
+            raise FileExistsError(
+                f"{self._folder} is not of an evaluation, which would keep its scores there; "
+                f"choose another --output, or move it away"
+            )
         self._scored: dict[tuple[str, str], dict[str, Any]] = {}
         config = json.loads(json.dumps(config))
         whole = self._read(config) if self._path.exists() else 0
@@ -119,9 +135,13 @@ class Progress:
         self._file.close()
 
     def remove(self) -> None:
-        """Closes and removes everything."""
+        """Closes and removes what was kept; whatever else lies in the folder stays."""
         self.close()
-        shutil.rmtree(self._folder)
+        for path in self._folder.iterdir():
+            if _OURS.fullmatch(path.name):
+                path.unlink()
+        if not any(self._folder.iterdir()):
+            self._folder.rmdir()
 
     def _write(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.evaluation.cases import Case, PendingCase, as_floats
-from glra_jax.datasets import read_photograph
-from glra_jax.datasets.files import SUFFIXES
+from glra_jax.datasets import find_photographs, read_photograph
 from glra_jax.degradation import degrade, release_gain, sharp_target
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
 
@@ -128,16 +127,12 @@ def read_named_folder(folder: Path) -> dict[str, np.ndarray]:
       NotADirectoryError: not a folder.
       ValueError: no image, one that cannot be read, or two that differ in their ending only.
     """
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder of photographs")
     photographs: dict[str, np.ndarray] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+    for path in find_photographs(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in photographs:
             raise ValueError(f"{folder} holds several images named {name}; rename all but one")
         photographs[name] = read_photograph(path)
-    if not photographs:
-        raise ValueError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
     return photographs
 
 

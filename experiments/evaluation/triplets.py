@@ -65,8 +65,8 @@ def triplet_cases(folder: Path, *, limit: int | None = None) -> list[PendingCase
     Raises:
       NotADirectoryError: not a folder.
       FileNotFoundError: see `find_triplets`.
-      ValueError: a file that cannot be read, images of two sizes, or a kernel without a positive
-        sum.
+      ValueError: a file that cannot be read, images of two sizes, a blurred one that is saturated
+        all over, or a kernel without a positive sum.
     """
     return [_read_triplet(folder, name) for name in find_triplets(folder)[:limit]]
 
@@ -89,14 +89,18 @@ def fit_gain(blurred: np.ndarray, sharp: np.ndarray, kernel: np.ndarray) -> tupl
     """
     prediction = np.asarray(blur(jnp.asarray(sharp), jnp.asarray(kernel)), np.float64)
     below = blurred < 1.0
+    _check_unsaturated(below)
+    terms = np.stack([prediction[below], np.ones(int(below.sum()))], axis=1)
+    gain, offset = np.linalg.lstsq(terms, blurred[below].astype(np.float64), rcond=None)[0]
+    return float(gain), float(offset)
+
+
+def _check_unsaturated(below: np.ndarray) -> None:
     if below.sum() < _FEWEST_PIXELS:
         raise ValueError(
             f"only {below.sum()} of {below.size} values are below saturation: no factor can be "
             f"fitted"
         )
-    terms = np.stack([prediction[below], np.ones(int(below.sum()))], axis=1)
-    gain, offset = np.linalg.lstsq(terms, blurred[below].astype(np.float64), rcond=None)[0]
-    return float(gain), float(offset)
 
 
 def recognize_family(kernel: np.ndarray) -> str | None:
@@ -131,6 +135,10 @@ def _read_triplet(folder: Path, name: str) -> PendingCase:
             f"{folder / name}: the blurred image is {batch.shape} and the sharp one {gt.shape}; "
             f"they must be of one size"
         )
+    try:
+        _check_unsaturated(batch < np.iinfo(batch.dtype).max)
+    except ValueError as error:
+        raise ValueError(f"{folder / name}_batch.png: {error}; leave it out") from error
     kernel = read_kernel(folder / f"{name}_kernel.png")
     if kernel.sum() <= 0:
         raise ValueError(f"{folder / name}_kernel.png is black; a kernel has a positive sum")
@@ -142,8 +150,5 @@ def _read_triplet(folder: Path, name: str) -> PendingCase:
 
 def _make(name: str, batch: np.ndarray, gt: np.ndarray, kernel: np.ndarray) -> Case:
     blurred, sharp = as_floats(batch), as_floats(gt)
-    try:
-        gain, _ = fit_gain(blurred, sharp, kernel)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+    gain, _ = fit_gain(blurred, sharp, kernel)
     return Case(name, blurred, sharp, kernel, gain)
