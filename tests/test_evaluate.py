@@ -132,6 +132,13 @@ class TestTriplets:
         with pytest.raises(ValueError, match=r"\(44, 60, 3\).*\(43, 60, 3\)"):
             triplet_cases(triplets)
 
+    def test_saturated_all_over(self, triplets, photographs):
+        png(triplets / "b_batch.png", np.full_like(photographs["b"], 255))
+        with pytest.raises(
+            ValueError, match=r"b_batch\.png: only 0 of 7920 values .* leave it out"
+        ):
+            triplet_cases(triplets)
+
     def test_black_kernel(self, triplets):
         png(triplets / "a_kernel.png", np.zeros((9, 9), np.uint8))
         with pytest.raises(ValueError, match=r"a_kernel\.png is black"):
@@ -429,6 +436,8 @@ class TestOptions:
             ({"data_dir": Path("d")}, "for --bsds500"),
             ({"noise": -0.1}, "noise must be .*-0.1"),
             ({"limit": 0}, "limit must be at least 1, got 0"),
+            ({"seed": 2**40}, r"seed must be from 0 to 2\^31 - 1, got 1099511627776"),
+            ({"triplets": Path("t"), "seed": 3}, "nothing of triplets is drawn: .*--seed 3"),
         ],
     )
     def test_bad(self, options, message):
@@ -518,7 +527,7 @@ class TestProgram:
         text = (tmp_path / "out" / "results.md").read_text()
         assert text.strip() in printed
         mean = np.mean([r.psnr for r in results.records if r.method == "small"][::3])
-        assert f"| small | as it is | {mean:.2f} [" in text
+        assert f"| small | as it is | {mean:.2f} |" in text
         table = list(csv.DictReader(io.StringIO((tmp_path / "out" / "results.csv").read_text())))
         assert len(table) == 27
         assert float(table[0]["psnr"]) == results.records[0].psnr
@@ -679,6 +688,31 @@ class TestProgress:
         with pytest.raises(Killed):
             evaluate.main(arguments)
         restored[1].clear()
+
+    def test_a_folder_of_that_name_that_is_not_its_own_is_left_alone(self, arguments, tmp_path):
+        notes = tmp_path / "out" / "unfinished" / "notes.txt"
+        notes.parent.mkdir(parents=True)
+        notes.write_text("mine")
+        (tmp_path / "out" / "results.md").write_text("mine too")
+        arguments = [*arguments, "--output", str(tmp_path / "out")]
+        with pytest.raises(SystemExit, match=r"holds results\.md; choose another"):
+            evaluate.main(arguments)
+        with pytest.raises(SystemExit, match="unfinished is not of an evaluation"):
+            evaluate.main([*arguments, "--overwrite"])
+        (notes.parent / "records.jsonl").write_text("[1]\n")
+        with pytest.raises(SystemExit, match=r"holds results\.md; choose another"):
+            evaluate.main(arguments)
+        assert notes.read_text() == "mine"
+        assert (tmp_path / "out" / "results.md").read_text() == "mine too"
+
+    def test_other_files_in_its_folder_stay(self, arguments, restored, tmp_path):
+        arguments = [*arguments, "--output", str(tmp_path / "out")]
+        self.stop_after(3, arguments, restored)
+        folder = tmp_path / "out" / "unfinished"
+        (folder / "notes.txt").write_text("mine")
+        (folder / f".{'0' * 64}.npy.abc").write_bytes(b"half written")
+        evaluate.main(arguments)
+        assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
     def test_another_configuration_is_refused(self, arguments, restored, tmp_path):
         arguments = [*arguments, "--output", str(tmp_path / "out")]

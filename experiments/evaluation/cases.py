@@ -72,13 +72,14 @@ def check_cases(
     names = [case.name for case in cases]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"several photographs are named {twice[0]!r}; rename all but one")
-    smallest = 2 * margin + SMALLEST_SSIM_SIDE
+    window = SMALLEST_SSIM_SIDE
+    smallest = 2 * margin + window
     for case in cases:
         height, width = case.shape[:2]
         if min(height, width) < smallest:
             raise ValueError(
                 f"{case.name} has {height}x{width} pixels; with {margin} left out on each side and "
-                f"{SMALLEST_SSIM_SIDE}x{SMALLEST_SSIM_SIDE} for SSIM, it must have {smallest}x{smallest} at "
+                f"{window}x{window} for SSIM, it must have {smallest}x{smallest} at "
                 f"least: leave it out, or ask for --borders full or a smaller --margin"
             )
         kernel_height, kernel_width = case.kernel_shape

@@ -72,7 +72,8 @@ def find_results(paths: Sequence[Path]) -> list[Path]:
         here = sorted(path.rglob("results.json")) if path.is_dir() else [path]
         if not here or not path.exists():
             raise FileNotFoundError(f"{path} is not a results.json, nor a folder that holds any")
-        found += [file for file in here if file not in found]
+        known = {file.resolve() for file in found}
+        found += [file for file in here if file.resolve() not in known]
     return found
 
 
@@ -110,10 +111,11 @@ def write_tables(files: Sequence[Path]) -> str:
 
 
 def belongs(run: Results, table: dict[str, Any], column: dict[str, Any]) -> bool:
-    """Whether an evaluation is of a column's blur and noise, and of data that its table takes."""
+    """Whether an evaluation is of a column's blur and noise, and of what its table takes."""
     return (
         run.config["protocol"] in table["takes"].get(find_source(run), ())
         and find_family(run) == column["kernel"]
+        and run.config["margin"] == table["margin"]
         and abs(run.config["noise"] - column["noise"]) < 1e-9
     )
 
@@ -151,7 +153,7 @@ def measured_methods(run: Results) -> list[Measured]:
             method["kind"],
             bool(method.get("random_start")),
             (
-                method["label"],
+                _name(method),
                 *_scores(run, method["label"], summaries),
                 images,
                 config["protocol"],
@@ -160,6 +162,12 @@ def measured_methods(run: Results) -> list[Measured]:
         )
         for method in config["methods"]
     ]
+
+
+def _name(method: dict[str, Any]) -> str:
+    """Label; of a model also the start of its file's hash, since weights change under a name."""
+    digest = method.get("sha256") if method["kind"] == "model" else None
+    return f"{method['label']} ({digest[:8]})" if digest else str(method["label"])
 
 
 def _scores(run: Results, label: str, summaries: dict[str, dict[str, Summary]]) -> list[str]:

@@ -11,6 +11,7 @@ from experiments.evaluation.results import Results, format_json
 from experiments.evaluation.scores import (
     AS_IT_IS,
     CORRECTIONS,
+    FEWEST_PHOTOGRAPHS,
     LEVEL,
     RESAMPLES,
     Interval,
@@ -132,8 +133,9 @@ def _notes(results: Results, used: list[str]) -> str:
     over = "photographs, each with all its kernels" if _several_kernels(results) else "images"
     lines = [
         f"In brackets: {100 * LEVEL:.0f} % bootstrap interval of the mean over {over} "
-        f"({RESAMPLES} resamples). Every output is clipped to [0, 1]; SSIM is the mean over "
-        f"channels, volume SSIM takes the channels for a third axis, as the authors' programs do. "
+        f"({RESAMPLES} resamples), from {FEWEST_PHOTOGRAPHS} photographs on. Every output is "
+        f"clipped to [0, 1]; SSIM is the mean over channels, volume SSIM takes the channels for "
+        f"a third axis, as the authors' programs do. "
         f"Time: one call on the whole image, compiled before, on {machine['processor']} "
         f"({machine['cores']} cores), {machine['backend']}."
     ]
@@ -144,6 +146,11 @@ def _notes(results: Results, used: list[str]) -> str:
             f"The blurred images are too bright by a factor that no method is told. ÷ 1.1: the "
             f"output is divided by that factor's mean; ÷ own factor: by the image's own, {where}."
             f"{before}"
+        )
+    if not config["margin"]:
+        lines.append(
+            "Scored to the borders, beyond which every method makes up an image of its own; the "
+            "images are blurred circularly."
         )
     lines += [f"{f['method']} failed on {f['image']}: {f['error']}" for f in results.failures]
     return "\n".join(lines)

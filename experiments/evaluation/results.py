@@ -1,7 +1,6 @@
 """The results of an evaluation, and the file that holds all of them."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,16 @@ from experiments.evaluation.scores import Record, corrections
 FORMAT = "glra_jax-evaluation-1"
 SHEET = "sheet.png"
 NAMES = ("results.json", "results.csv", "results.md", SHEET)
-_CONFIG = ("data", "kernel", "protocol", "noise", "seed", "margin", "subtract", "methods",
-           "triplets", "bsds500", "images")  # fmt: skip
-_METHOD = ("label", "kind", "leak")
+_NUMBER, _NAME = (int, float), (str, type(None))
+_CONFIG = {
+    "data": str, "kernel": _NAME, "protocol": str, "noise": _NUMBER, "seed": int, "margin": int,
+    "subtract": _NUMBER, "methods": list, "triplets": _NAME, "bsds500": _NAME, "images": _NAME,
+}  # fmt: skip
+_METHOD = {"label": str, "kind": str, "leak": str}
+_RECORD = {
+    "image": str, "method": str, "correction": str, "psnr": _NUMBER, "ssim": _NUMBER,
+    "ssim_volume": _NUMBER, "seconds": _NUMBER,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,11 @@ def read_results(path: Path) -> Results:
             records,
             content.get("failures", []),
         )
-        _check_keys("config", results.config, _CONFIG)
+        _check_kinds("config", results.config, _CONFIG)
         for method in results.config["methods"]:
-            _check_keys("a method in config", method, _METHOD)
+            _check_kinds("a method in config", method, _METHOD)
+        for record in content["records"]:
+            _check_kinds("a record", record, _RECORD)
         _check_scores(results)
     except KeyError as error:
         raise ValueError(
@@ -102,9 +110,13 @@ def read_results(path: Path) -> Results:
     return results
 
 
-def _check_keys(name: str, found: dict[str, Any], needed: Iterable[str]) -> None:
-    if missing := [key for key in needed if key not in found]:
+def _check_kinds(name: str, found: dict[str, Any], kinds: dict[str, Any]) -> None:
+    """Raises ValueError unless every value is there, and of its kind."""
+    if missing := [key for key in kinds if key not in found]:
         raise ValueError(f"{name} lacks {', '.join(map(repr, missing))}; evaluate anew")
+    for key, kind in kinds.items():
+        if not isinstance(found[key], kind):
+            raise ValueError(f"{name}: {key} is {found[key]!r}; evaluate anew")
 
 
 def _check_scores(results: Results) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
 from glra_jax.metrics import psnr, ssim, ssim_volume
 
@@ -22,6 +23,7 @@ CORRECTIONS = (AS_IT_IS, MEAN_FACTOR, TOLD_FACTOR)
 
 LEVEL = 0.95
 RESAMPLES = 10_000
+FEWEST_PHOTOGRAPHS = 6  # of fewer, no interval of resampled means covers what it says it does
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Interval:
 
     Attributes:
       mean: over images.
-      low: lower end.
+      low: lower end; NaN where there are too few photographs for an interval.
       high: upper end.
     """
 
@@ -132,11 +134,13 @@ def bootstrap(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """Mean with its 95 % percentile bootstrap interval, resampled over photographs.
+    """Mean with its 95 % bootstrap interval, resampled over photographs.
 
-    Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979; images of one photograph are
-    alike and are drawn together (Davison & Hinkley, "Bootstrap Methods and their Application",
-    1997, section 3.8). The same photographs are drawn for every method.
+    Percentiles of the resampled means, so far out that the interval is as wide as Student's for few
+    photographs (Hesterberg, "What Teachers Should Know About the Bootstrap", The American
+    Statistician 69(4), 2015, section 4.3.2: the expanded percentile interval). Images of one
+    photograph are alike and are drawn together (Davison & Hinkley, "Bootstrap Methods and their
+    Application", 1997, section 3.8). The same photographs are drawn for every method.
 
     Args:
       values: one for each image.
@@ -145,8 +149,7 @@ def bootstrap(
       resamples: how many.
 
     Returns:
-      Mean and interval; NaN for the interval of fewer than two photographs, of which nothing is
-      known.
+      Mean and interval; NaN for the interval of fewer than `FEWEST_PHOTOGRAPHS`.
     """
     values = np.asarray(values, np.float64)
     mean = float(values.mean())
@@ -155,12 +158,13 @@ def bootstrap(
     for name, value in zip(names, values.tolist(), strict=True):
         members.setdefault(name, []).append(value)
     count = len(members)
-    if count < 2:
+    if count < FEWEST_PHOTOGRAPHS:
         return Interval(mean, float("nan"), float("nan"))
     sums, sizes = np.array([[np.sum(m), len(m)] for m in members.values()]).T
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    ends = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    reach = np.sqrt(count / (count - 1)) * stats.t.ppf((1 + LEVEL) / 2, count - 1)
+    ends = np.quantile(means, stats.norm.cdf([-reach, reach]))
     return Interval(mean, float(ends[0]), float(ends[1]))
 
 
