@@ -42,7 +42,7 @@ def load_photographs(options: TrainOptions) -> list[np.ndarray]:
         return list(embedded_photographs("train").values())
     paths = find_photographs(options.images)
     if not options.allow_leak:
-        _check_folders(paths)
+        _check_folders(options.images, paths)
     return [read_photograph(path) for path in paths]
 
 
@@ -51,11 +51,19 @@ def load_planes(options: TrainOptions) -> Planes:
     return pack_planes(load_photographs(options), min_side=options.config.crop)
 
 
-def _check_folders(paths: list[Path]) -> None:
+def _check_folders(root: Path, paths: list[Path]) -> None:
+    """Raises ValueError where BSD100 lies under its names: a split's, or those of triplets."""
     for path in paths:
-        if path.resolve().parent.name.lower() in _SCORED_FOLDERS:
+        # From the folder that was given on; and that of the file that a link points to.
+        folders = (root.resolve().name, *path.relative_to(root).parts[:-1])
+        folders += (path.resolve().parent.name,)
+        if named := [folder for folder in folders if folder.lower() in _SCORED_FOLDERS]:
             raise ValueError(
-                f"{path} lies in a folder named {path.resolve().parent.name!r}, as BSD100 does, "
-                f"on which models are scored; train on other folders, or say --allow-leak if that "
-                f"is meant"
+                f"{path} lies in a folder named {named[0]!r}, as BSD100 does, on which models are "
+                f"scored; train on other folders, or say --allow-leak if that is meant"
+            )
+        if path.stem.endswith("_gt") and path.with_stem(f"{path.stem[:-3]}_batch").is_file():
+            raise ValueError(
+                f"{path} is of a triplet, as the authors released BSD100, on which models are "
+                f"scored; train on other folders, or say --allow-leak if that is meant"
             )

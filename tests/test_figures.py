@@ -496,10 +496,11 @@ TINY = [
     *("--kernels.min-size", "5", "--kernels.max-size", "9"),
     *("--kernels.min-sigma", "0.8", "--kernels.max-sigma", "2"),
     *("--kernels.families", "gaussian", "motion", "--fit-kernels", "12", "--test-kernels", "12"),
-    *("--photographs", "1", "--blur", "gaussian"),
+    *("--photographs", "1", "--blur", "gaussian", "--model", "None", "--random-model", "None"),
 ]
 FILES = ["fig1.npz", "fig1.png", "fig2.npz", "fig2.png", "fig7.npz", "fig7.png", "fig8.csv",
-         "fig8.png", "rank-error.csv", "rank-error.png"]  # fmt: skip
+         "fig8.png", "rank-error.csv", "rank-error.png", "regularization.csv",
+         "regularization.png"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -568,7 +569,9 @@ def test_the_program_replaces_no_figure_unasked(written, tmp_path):
     [
         (["--rank", "32"], "ranks must be from 1 to the support 31, got 32"),
         (["--error-ranks", "0"], "ranks must be from 1 to the support 31, got 0"),
-        (["--supports", "7"], "at least the rank and the largest kernel, 9, got 7"),
+        (["--supports", "7"], "at least the rank and the largest kernel, 9, and at most"),
+        (["--supports", "31", "41"], "at most the crop, 40, got 41"),
+        (["--support", "45"], "support 45 is above the crop 40"),
         (["--kernels.max-size", "33"], "max_size 33 is above the crop 40 or the support 31"),
         (["--crop", "500"], "smaller than the 500×500"),
         (["--fit-kernels", "1"], "fit_kernels must be at least the number of families, got 1"),

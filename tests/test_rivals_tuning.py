@@ -208,6 +208,12 @@ class TestPhotographs:
             with pytest.raises(SystemExit, match=rf"'{name}', as BSD100 does.*--allow-leak"):
                 tune.main(arguments)
             images.rename(tmp_path / f"was {name}")
+        images = self.folder(tmp_path / "images" / "val" / "deeper", {"a": pixels[0]})
+        with pytest.raises(SystemExit, match="'val', as BSD100 does"):
+            tune.main(["--images", str(tmp_path / "images"), "-o", str(tmp_path / "t.json")])
+        triplets = self.folder(tmp_path / "triplets", {"a_gt": pixels[0], "a_batch": pixels[1]})
+        with pytest.raises(SystemExit, match=r"a_gt\.png is of a triplet.*--allow-leak"):
+            tune.main(["--images", str(triplets), "-o", str(tmp_path / "t.json")])
         images = self.folder(tmp_path / "val", {"a": pixels[0]})
         options = self.options(images, tmp_path / "t.json", "wiener")
         tune.tune(replace(options, allow_leak=True))
