@@ -21,7 +21,7 @@ from experiments.rivals.vem import vem
 from experiments.rivals.wiener import wiener
 from glra_jax import blur, disk_kernel, gaussian_kernel, psnr, spectra
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("rival_parameters")]
+pytestmark = pytest.mark.usefixtures("rival_parameters")
 
 # All of one size, so that a method is compiled once for several tests.
 IDENTITY = jnp.zeros((5, 5)).at[2, 2].set(1.0)
