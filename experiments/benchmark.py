@@ -1,13 +1,10 @@
 """Times this library against direct convolution, PyTorch and NumPy, side by side."""
 
 import json
-import os
-import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import jax
 import tyro
 
 from experiments.benchmarks.accelerator import compare_precisions
@@ -16,6 +13,7 @@ from experiments.benchmarks.lowrank import compare_glra
 from experiments.benchmarks.memory import measure
 from experiments.benchmarks.network import compare_photograph, compare_steps
 from experiments.benchmarks.timing import Comparison, format_table
+from experiments.machine import describe_machine
 from experiments.pictures import save_ratios
 from glra_jax import validation
 
@@ -63,24 +61,6 @@ def main(arguments: list[str] | None = None) -> None:
     report.write_text(json.dumps(results, indent=2) + "\n")
     (options.output / "benchmark.md").write_text(f"{machine}\n\n{text}\n")
     save_ratios(comparisons, options.output / "benchmark.png")
-
-
-def describe_machine() -> dict[str, Any]:
-    """What the figures belong to."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [ln.split(":")[1] for ln in cpuinfo.read_text().splitlines() if "model name" in ln]
-        model = names[0].strip() if names else model
-    device = jax.devices()[0]
-    return {
-        "processor": model,
-        "cores": os.cpu_count() or 0,
-        "device": device.device_kind,
-        "backend": device.platform,
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def run(options: BenchmarkOptions) -> tuple[list[Comparison], list[str]]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from glra_jax.model import write_atomically
+from glra_jax.atomic_files import write_atomically
 
 T = TypeVar("T")
 # Hands on what a figure goes through one by one, and may show how far it has got.

@@ -8,22 +8,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from experiments.benchmark import describe_machine
 from experiments.evaluation.cases import Case, PendingCase, check_cases, scored_part
+from experiments.evaluation.leaks import check_labels, describe_methods
 from experiments.evaluation.methods import Method, collect
-from experiments.evaluation.options import (
-    EvaluateOptions,
-    check_labels,
-    describe_methods,
-    load_cases,
-    parse,
-)
+from experiments.evaluation.options import EvaluateOptions, load_cases, parse
 from experiments.evaluation.progress import FOLDER, Progress, Scored, was_interrupted
 from experiments.evaluation.report import write_results
 from experiments.evaluation.results import NAMES, SHEET, Results, check_output
 from experiments.evaluation.scores import AS_IT_IS, Record, corrections, score_image
 from experiments.evaluation.sheet import Example, choose_examples, draw_sheet
-from glra_jax.model import write_atomically
+from experiments.machine import describe_machine
+from glra_jax.atomic_files import write_atomically
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -18,8 +18,9 @@ from experiments.evaluation.sheet import Example, draw_sheet
 from experiments.held_out import example_kernel
 from experiments.rivals import RIVALS
 from glra_jax import validation
+from glra_jax.atomic_files import write_atomically
 from glra_jax.datasets import embedded_photographs
-from glra_jax.model import DEFAULT_MODEL, write_atomically
+from glra_jax.model import DEFAULT_MODEL
 
 
 @dataclass(frozen=True)

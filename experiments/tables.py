@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from experiments.evaluation.paper_tables import find_results, write_tables
-from glra_jax.model import write_atomically
+from glra_jax.atomic_files import write_atomically
 
 
 @dataclass(frozen=True)

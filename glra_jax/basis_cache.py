@@ -12,8 +12,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from glra_jax.atomic_files import write_atomically
 from glra_jax.lowrank import Basis
-from glra_jax.model import write_atomically
 from glra_jax.training import training_basis
 from glra_jax.training_config import TrainConfig
 

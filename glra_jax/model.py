@@ -8,7 +8,6 @@ the header's metadata.
 import json
 import numbers
 import os
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
 from importlib import resources
@@ -20,6 +19,7 @@ import safetensors
 import safetensors.numpy
 
 from glra_jax import validation
+from glra_jax.atomic_files import write_atomically
 from glra_jax.cores import CORES, Core
 from glra_jax.lowrank import Basis
 from glra_jax.network import DeconvNet, Params
@@ -141,32 +141,6 @@ def _expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         if shape is not None:
             shapes[f"params.{layer}.kernel"] = shape
     return shapes
-
-
-def write_atomically(path: Path, data: bytes, *, overwrite: bool) -> None:
-    """Writes a file so that it is never seen half written, and never replaces one unasked.
-
-    Raises:
-      FileExistsError: `path` exists and `overwrite` is False.
-    """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent}; make it before {path.name}")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; choose the name of a file")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another name or ask for overwriting")
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as temporary:
-        try:
-            temporary.write(data)
-            temporary.flush()
-            os.fsync(temporary.fileno())
-            os.chmod(temporary.name, 0o644)
-            os.replace(temporary.name, path)
-        except BaseException:
-            os.unlink(temporary.name)
-            raise
 
 
 def save_model(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from glra_jax.model import write_atomically
+from glra_jax.atomic_files import write_atomically
 
 _GREY_MODES = {"1": "L", "L": "L", "LA": "LA", "I;16": "I;16", "I;16B": "I;16"}
 _COLOUR_MODES = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "RGBX": "RGB"}

@@ -18,14 +18,9 @@ import glra_jax as gx
 from experiments import evaluate
 from experiments.evaluation import methods as methods_module
 from experiments.evaluation.cases import PendingCase, check_cases, scored_part
+from experiments.evaluation.leaks import check_labels, describe_methods, leak_of
 from experiments.evaluation.methods import collect
-from experiments.evaluation.options import (
-    EvaluateOptions,
-    check_labels,
-    describe_methods,
-    leak_of,
-    load_cases,
-)
+from experiments.evaluation.options import EvaluateOptions, load_cases
 from experiments.evaluation.results import read_results
 from experiments.evaluation.scores import summarize
 from experiments.evaluation.sheet import busiest_part, choose_examples
@@ -458,6 +453,7 @@ class TestOptions:
         for split in ("train", "test"):
             assert leak_of(packaged, EvaluateOptions(bsds500=split)) == "leak"
         assert leak_of(packaged, EvaluateOptions(images=Path("folder"))) == "not said"
+        assert leak_of(packaged, EvaluateOptions()) == "no leak"  # embedded
         foreign = methods_module.Method("x", "model", x.restore, {"source": "x.safetensors"})
         assert leak_of(foreign, options) == "not said"
         assert leak_of(foreign, EvaluateOptions(leaky=("x",))) == "leak"

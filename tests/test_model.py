@@ -11,7 +11,7 @@ import safetensors
 import safetensors.numpy
 
 import glra_jax as gx
-from glra_jax.model import write_atomically
+from glra_jax.atomic_files import write_atomically
 
 
 def metadata_of(path):

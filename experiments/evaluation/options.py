@@ -1,7 +1,6 @@
 """Command line of an evaluation: what is evaluated, by which methods, and where it goes."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,23 +8,12 @@ from typing import Any, Literal
 import tyro
 
 from experiments.evaluation.cases import PendingCase
-from experiments.evaluation.methods import Method
 from experiments.evaluation.synthetic import read_named_folder, synthetic_cases
 from experiments.evaluation.triplets import triplet_cases
 from glra_jax import validation
 from glra_jax.datasets import embedded_photographs
 from glra_jax.datasets.bsds500 import SPLITS, bsds500_photographs
 from glra_jax.degradation import noise_deviation
-from glra_jax.model import available_models
-
-LEAK, NO_LEAK, UNKNOWN_LEAK = "leak", "no leak", "not said"
-# What the rivals' parameters and the patch prior were tuned and learnt on.
-_RIVALS_SPLIT = "train"
-# What the models of the package were trained on.
-_MODELS_SPLITS = ("train", "test")
-# Kinds of methods that learnt nothing from photographs; the basis of eq. 8 is fitted to kernels.
-_NOT_LEARNT = ("blurred", "eq8")
-_RANDOM_MODEL = "glra-random-init"
 
 
 @dataclass(frozen=True)
@@ -187,54 +175,3 @@ def load_cases(options: EvaluateOptions) -> list[PendingCase]:
         seed=options.seed,
         limit=options.limit,
     )
-
-
-def describe_methods(methods: Sequence[Method], options: EvaluateOptions) -> list[dict[str, Any]]:
-    """What is recorded of the methods."""
-    return [
-        {"label": method.label, "kind": method.kind, "leak": leak_of(method, options)}
-        | ({"random_start": starts_random(method, options)} if method.kind == "model" else {})
-        | method.about
-        for method in methods
-    ]
-
-
-def leak_of(method: Method, options: EvaluateOptions) -> str:
-    """Whether a method has seen the images that are scored: "leak", "no leak" or "not said"."""
-    if method.kind in _NOT_LEARNT:
-        return NO_LEAK
-    if method.label in options.leaky:
-        return LEAK
-    if method.label in options.clean:
-        return NO_LEAK
-    if method.kind == "model":
-        if method.about["source"] not in available_models() or options.bsds500 is None:
-            return UNKNOWN_LEAK
-        return LEAK if options.bsds500 in _MODELS_SPLITS else NO_LEAK
-    if options.images or options.triplets:  # any photographs may lie there
-        return UNKNOWN_LEAK
-    return LEAK if options.bsds500 == _RIVALS_SPLIT else NO_LEAK
-
-
-def starts_random(method: Method, options: EvaluateOptions) -> bool:
-    """Whether layers 1 and 3 of a model started from random weights, as far as it is known."""
-    return method.label in options.random or method.about["source"] == _RANDOM_MODEL
-
-
-def check_labels(methods: Sequence[Method], options: EvaluateOptions) -> None:
-    """Raises ValueError if `leaky`, `clean` or `random` name what is not there, or contradict."""
-    if both := sorted(set(options.leaky) & set(options.clean)):
-        raise ValueError(f"--leaky and --clean both name {both[0]!r}; it is one or the other")
-    learnt = [method.label for method in methods if method.kind not in _NOT_LEARNT]
-    models = [method.label for method in methods if method.kind == "model"]
-    for label in (*options.leaky, *options.clean):
-        if label not in learnt:
-            raise ValueError(
-                f"--leaky and --clean: no model or rival is called {label!r}; there are: "
-                f"{', '.join(learnt) or 'none'}"
-            )
-    for label in options.random:
-        if label not in models:
-            raise ValueError(
-                f"--random: no model is called {label!r}; there are: {', '.join(models) or 'none'}"
-            )

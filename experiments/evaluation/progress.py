@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments.evaluation.cases import Case
 from experiments.evaluation.scores import Record
-from glra_jax.model import write_atomically
+from glra_jax.atomic_files import write_atomically
 
 FOLDER = "unfinished"
 _RECORDS = "records.jsonl"

@@ -19,7 +19,7 @@ from experiments.evaluation.scores import (
     count_wins,
     summarize,
 )
-from glra_jax.model import write_atomically
+from glra_jax.atomic_files import write_atomically
 
 
 def write_results(results: Results, folder: Path, *, overwrite: bool) -> str:

@@ -28,12 +28,12 @@ from experiments.rivals.tuned import ANY_FAMILY
 from experiments.run_options import TrainOptions
 from experiments.training_photographs import load_photographs
 from glra_jax import validation
+from glra_jax.atomic_files import write_atomically
 from glra_jax.datasets import pack_planes
 from glra_jax.datasets.planes import Planes, random_patch
 from glra_jax.degradation import degrade, sharp_target
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
 from glra_jax.metrics import psnr
-from glra_jax.model import write_atomically
 
 
 class Grid(NamedTuple):

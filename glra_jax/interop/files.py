@@ -15,6 +15,7 @@ import safetensors
 import safetensors.numpy
 
 from glra_jax import validation
+from glra_jax.atomic_files import write_atomically
 from glra_jax.cores import CORES, Core
 from glra_jax.interop.file_kinds import (
     PYTORCH,
@@ -27,7 +28,7 @@ from glra_jax.interop.file_kinds import (
 from glra_jax.interop.pickles import foreign_name, pickle_of
 from glra_jax.interop.state_dicts import model_from_state_dict, model_to_state_dict
 from glra_jax.lowrank import Basis
-from glra_jax.model import Model, write_atomically
+from glra_jax.model import Model
 
 TORCH_SUFFIXES = (".pt", ".pth")
 
