@@ -199,7 +199,12 @@ class TestPhotographs:
         copy = self.folder(tmp_path / "copy", {"a": a, "b": b})
         tune.tune(self.options(copy, output, "wiener", "hl"))
         assert "going on with" in capsys.readouterr().out
-        assert set(json.loads(output.read_text())["chosen"]) == {"wiener", "hl"}
+        record = json.loads(output.read_text())
+        assert set(record["chosen"]) == {"wiener", "hl"}
+        record["scores"]["hl"]["candidates"][0] = 1.0
+        output.write_text(json.dumps(record))
+        with pytest.raises(FileExistsError, match="has hl tuned on other candidates"):
+            tune.tune(self.options(here, output, "wiener", "hl", "tv"))
 
     def test_photographs_that_methods_are_scored_on_are_refused(self, pixels, tmp_path):
         for name in ("val", "BSD100"):

@@ -106,6 +106,8 @@ def _check_unsaturated(below: np.ndarray) -> None:
 def recognize_family(kernel: np.ndarray) -> str | None:
     """Tells from a kernel's values whether it is a Gaussian or a disk in the middle of its array.
 
+    A disk of a radius below 0.8 pixels looks like a Gaussian.
+
     Args:
       kernel: `(h, w)`.
 

@@ -219,6 +219,11 @@ def _start_or_resume(options: TuneOptions, made_by: dict[str, Any]) -> dict[str,
         other = [key for key in made_by if former.get(key) != made_by[key]]
         why = f", of a run that differs in {', '.join(other)}" if other else ""
         raise FileExistsError(f"{options.output} exists{why}; {mend}")
+    for method in chosen:
+        if record["scores"][method]["candidates"] != list(GRIDS[method].values):
+            raise FileExistsError(
+                f"{options.output} has {method} tuned on other candidates than today's; {mend}"
+            )
     print(f"going on with {options.output}, which has {', '.join(chosen)}")
     return record
 
