@@ -29,8 +29,6 @@ def read_model(source: str, basis: Basis | None) -> Model:
             raise ValueError(f"{source} comes without its basis; give it with --basis FILE.npz")
         return load_caffemodel(Path(source), left=basis.left, right=basis.right)
     path = model_file(source)
-    if path.is_dir():
-        raise IsADirectoryError(f"{source} is a folder; give the file in it")
     if _is_from_torch(path):
         return load_torch_model(path, basis=basis)
     if basis is not None:

@@ -32,7 +32,8 @@ class TrainOptions:
       initial: Name or file of a model to start from; its layers 4 to 6, or all of it and its basis,
         whichever is trained. The configuration's own start if not given.
       splits: Splits of BSDS500 to train on.
-      allow_leak: Train on BSD100 (BSDS500's split val) on purpose, on which models are scored.
+      allow_leak: Train on BSD100 (BSDS500's split val, folders of that name, triplets) on purpose,
+        on which models are scored.
       cache: Folder that keeps fitted bases; the user's cache folder if not given.
       checkpoint_every: Steps between checkpoints, at least 1.
       log_every: Steps between rows of metrics, at least 1.

@@ -52,17 +52,21 @@ def load_planes(options: TrainOptions) -> Planes:
 
 
 def _check_folders(root: Path, paths: list[Path]) -> None:
-    """Raises ValueError where BSD100 lies under its names: a split's, or those of triplets."""
+    """Raises ValueError where BSD100 lies under its names: a split's, or those of triplets.
+
+    Folders above the one that was given are not looked at, nor what the photographs show.
+    """
     for path in paths:
-        # From the folder that was given on; and that of the file that a link points to.
-        folders = (root.resolve().name, *path.relative_to(root).parts[:-1])
+        # From the folder that was given on, by the names given and by what links point to.
+        folders = (root.name, root.resolve().name, *path.relative_to(root).parts[:-1])
         folders += (path.resolve().parent.name,)
         if named := [folder for folder in folders if folder.lower() in _SCORED_FOLDERS]:
             raise ValueError(
                 f"{path} lies in a folder named {named[0]!r}, as BSD100 does, on which models are "
                 f"scored; train on other folders, or say --allow-leak if that is meant"
             )
-        if path.stem.endswith("_gt") and path.with_stem(f"{path.stem[:-3]}_batch").is_file():
+        file = path.resolve()
+        if file.stem.endswith("_gt") and file.with_stem(f"{file.stem[:-3]}_batch").is_file():
             raise ValueError(
                 f"{path} is of a triplet, as the authors released BSD100, on which models are "
                 f"scored; train on other folders, or say --allow-leak if that is meant"

@@ -173,19 +173,22 @@ def available_models() -> list[str]:
 
 
 def model_file(path_or_name: str | os.PathLike[str]) -> Path:
-    """File that `load_model` reads: one that comes with the package, if that is its name.
+    """File that `load_model` reads: one that comes with the package, if a string is its name.
 
     Raises:
       FileNotFoundError: neither a known name nor a file.
+      IsADirectoryError: a folder.
     """
     name, shipped = str(path_or_name), available_models()
-    if name in shipped:
+    if isinstance(path_or_name, str) and name in shipped:
         return Path(str(resources.files("glra_jax") / "weights" / f"{name}.safetensors"))
     if not Path(path_or_name).exists():
         raise FileNotFoundError(
             f"no model file {name!r}, and the models that come with the package are: "
             f"{', '.join(shipped) or 'none'}"
         )
+    if Path(path_or_name).is_dir():
+        raise IsADirectoryError(f"{name} is a folder; give the file in it")
     return Path(path_or_name)
 
 
@@ -200,13 +203,15 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
     """Reads a model from a file, or by name one that comes with the package.
 
     Args:
-      path_or_name: a name of `available_models()`, or the path of a file written by `save_model`.
+      path_or_name: a name of `available_models()`, as a string; or the path of a file written by
+        `save_model`.
 
     Returns:
       The model, float32 arrays on the default device.
 
     Raises:
       FileNotFoundError: neither a file nor a known name.
+      IsADirectoryError: a folder.
       ValueError: a truncated file, one of another kind, or one whose arrays do not fit its own
         configuration (all that are wrong are listed).
     """

@@ -331,6 +331,12 @@ class TestMethods:
         assert told.about["options"] == {"noise": 0.02}
         assert own.about["options"] == {"noise": 0.03}
 
+    def test_of_models_the_name_is_recorded_and_whether_they_are_shipped(self, model_file):
+        packaged, own = (m.about for m in collect([], ["glra", f"a={model_file}"], noise=0.01))
+        assert (packaged["source"], packaged["shipped"]) == ("glra", True)
+        assert (own["source"], own["shipped"]) == (Path(model_file).name, False)
+        assert own["sha256"] == hashlib.sha256(Path(model_file).read_bytes()).hexdigest()
+
     def test_what_rivals_learnt_is_recorded(self, monkeypatch):
         specs = ["hl", "hl:family=disk", "hl:weight=2000", "epll"]
         any_family, disk, own, epll = (m.about for m in collect(specs, [], noise=0.01))
@@ -352,6 +358,7 @@ class TestMethods:
             (["tv:weight=1,weight=2"], [], "gives 'weight' twice"),
             (["tv:saturated=False"], [], "saturated must be true or false, got 'False'"),
             (["tv:num_iterations=9.5"], [], "num_iterations must be an integer, got '9.5'"),
+            (["richardson_lucy:num_iterations=9.5"], [], "must be an integer, got '9.5'"),
             (["hl:weight=abc"], [], "'hl:weight=abc': weight must be a number, got 'abc'"),
             (["hl:weight=true"], [], "weight must be a number, got 'true'"),
             (["epll:prior=mine.npz"], [], "epll has no option 'prior'"),
@@ -454,7 +461,7 @@ class TestOptions:
             assert leak_of(packaged, EvaluateOptions(bsds500=split)) == "leak"
         assert leak_of(packaged, EvaluateOptions(images=Path("folder"))) == "not said"
         assert leak_of(packaged, EvaluateOptions()) == "no leak"  # embedded
-        foreign = methods_module.Method("x", "model", x.restore, {"source": "x.safetensors"})
+        foreign = methods_module.Method("x", "model", x.restore, {"shipped": False})
         assert leak_of(foreign, options) == "not said"
         assert leak_of(foreign, EvaluateOptions(leaky=("x",))) == "leak"
         assert leak_of(foreign, EvaluateOptions(clean=("x",))) == "no leak"
@@ -693,13 +700,22 @@ class TestProgress:
         arguments = [*arguments, "--output", str(tmp_path / "out")]
         with pytest.raises(SystemExit, match=r"holds results\.md; choose another"):
             evaluate.main(arguments)
-        with pytest.raises(SystemExit, match="unfinished is not of an evaluation"):
+        records = notes.parent / "records.jsonl"
+        for text in ("[1]\n", '"config"\n', "my own notes"):
+            records.write_text(text)
+            with pytest.raises(SystemExit, match=r"holds results\.md; choose another"):
+                evaluate.main(arguments)
+        with pytest.raises(SystemExit, match=r"records\.jsonl is not of an evaluation"):
             evaluate.main([*arguments, "--overwrite"])
-        (notes.parent / "records.jsonl").write_text("[1]\n")
-        with pytest.raises(SystemExit, match=r"holds results\.md; choose another"):
-            evaluate.main(arguments)
+        assert records.read_text() == "my own notes"
         assert notes.read_text() == "mine"
         assert (tmp_path / "out" / "results.md").read_text() == "mine too"
+
+    def test_a_file_in_place_of_its_folder(self, arguments, tmp_path):
+        (tmp_path / "unfinished").write_text("mine")
+        with pytest.raises(SystemExit, match=r"unfinished is a file.*choose another --output"):
+            evaluate.main([*arguments, "--output", str(tmp_path)])
+        assert (tmp_path / "unfinished").read_text() == "mine"
 
     def test_other_files_in_its_folder_stay(self, arguments, restored, tmp_path):
         arguments = [*arguments, "--output", str(tmp_path / "out")]
@@ -708,6 +724,8 @@ class TestProgress:
         (folder / "notes.txt").write_text("mine")
         (folder / f".{'0' * 64}.npy.abc").write_bytes(b"half written")
         evaluate.main(arguments)
+        assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+        evaluate.main([*arguments, "--overwrite"])
         assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
     def test_another_configuration_is_refused(self, arguments, restored, tmp_path):

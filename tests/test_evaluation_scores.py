@@ -194,8 +194,23 @@ def test_markdown_of_several_kernels():
     assert text.startswith("2 photographs × 8 kernels: BSDS500 val")
     # Two photographs have no interval, however many kernels there are.
     assert "| my hl | as it is | 25.50 |" in text
-    assert "over photographs, each with all its kernels" in text
+    assert "No intervals: fewer than 6 photographs." in text
     assert "by photographs' means over their kernels, outputs as it is" in text
+
+
+def test_intervals_of_several_kernels():
+    """As wide as that of the photographs alone."""
+    run = results()
+    cases = [case | {"image": f"{case['image']}{n}"} for case in run.cases for n in range(3)]
+    records = [replace(r, image=f"{r.image}{n}") for r in run.records for n in range(3)]
+    six = replace(run, cases=cases, records=records)
+    expected = bootstrap([25.0, 26.0] * 3)
+    for several in (six, with_kernels(six, 8)):
+        text = format_markdown(several)
+        (row,) = [line for line in text.splitlines() if "| my hl | as it is |" in line]
+        low, high = map(float, re.search(r"25\.50 \[([\d.]+), ([\d.]+)\]", row).groups())
+        assert [low, high] == pytest.approx([expected.low, expected.high], abs=0.1)
+    assert "interval of the mean over photographs, each with all its kernels" in text
 
 
 def test_labels_do_not_break_tables():
@@ -246,6 +261,10 @@ class TestReadResults:
             (lambda c: c["config"].update(noise="x"), "config: noise is 'x'"),
             (lambda c: c["records"][4].update(psnr="x"), "a record: psnr is 'x'"),
             (lambda c: c["records"][4].update(seconds=None), "a record: seconds is None"),
+            (lambda c: c["records"][4].update(psnr=True), "a record: psnr is True"),
+            (lambda c: c["records"][4].update(psnr=float("nan")), "a record: psnr is nan"),
+            (lambda c: c["cases"][0].update(family=[1]), r"a case: family is \[1\]"),
+            (lambda c: c["config"]["methods"][0].update(sha256=3), "config: sha256 is 3"),
         ],
     )
     def test_damaged(self, tmp_path, change, message):
@@ -417,6 +436,11 @@ class TestTables:
         assert all(10 < value < 50 for value in known)
         assert paper["missing_reason"]
         assert paper["source"].startswith("https://papers.nips.cc/")
+
+    def test_the_tables_in_docs_are_of_the_evaluations_in_docs(self):
+        docs = Path(__file__).parents[1] / "docs"
+        text = write_tables(find_results([docs / "evaluations"]))
+        assert (docs / "tables.md").read_text() == f"{text}\n"
 
     def test_errors(self, tmp_path):
         with pytest.raises(SystemExit, match="nor a folder that holds any"):

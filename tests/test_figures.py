@@ -554,6 +554,14 @@ def test_the_program_shows_models_from_files(tmp_path, started, random_model):
 
 
 @pytest.mark.slow
+def test_figure_7_is_of_the_models_of_the_package(tmp_path):
+    main(["--output", str(tmp_path), "--only", "fig7", "--crop", "160"])
+    with np.load(tmp_path / "fig7.npz") as arrays:
+        expected = ["random start: glra-random-init", "GLRA start: glra"]
+        assert list(arrays["titles"]) == expected
+
+
+@pytest.mark.slow
 def test_the_program_replaces_no_figure_unasked(written, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in written.iterdir()}
     with pytest.raises(SystemExit, match=r"rank-error\.csv exists; choose another --output"):
@@ -571,7 +579,7 @@ def test_the_program_replaces_no_figure_unasked(written, tmp_path):
         (["--error-ranks", "0"], "ranks must be from 1 to the support 31, got 0"),
         (["--supports", "7"], "at least the rank and the largest kernel, 9, and at most"),
         (["--supports", "31", "41"], "at most the crop, 40, got 41"),
-        (["--support", "45"], "support 45 is above the crop 40"),
+        (["--support", "45"], "support 45 is above the crop 40, which fig1 and regularization"),
         (["--kernels.max-size", "33"], "max_size 33 is above the crop 40 or the support 31"),
         (["--crop", "500"], "smaller than the 500×500"),
         (["--fit-kernels", "1"], "fit_kernels must be at least the number of families, got 1"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -164,8 +165,11 @@ def test_a_folder_of_its_name_does_not_hide_a_model_of_the_package(tmp_path, mon
     (tmp_path / "glra-release").write_bytes(b"another file")
     for name in ("glra", "glra-release"):
         assert gx.load_model(name).config.rank in (50, 100)
-    with pytest.raises(ValueError, match="not a whole safetensors file"):
-        gx.load_model("./glra-release")
+    for path in ("./glra-release", Path("glra-release")):
+        with pytest.raises(ValueError, match="not a whole safetensors file"):
+            gx.load_model(path)
+    with pytest.raises(IsADirectoryError, match="glra is a folder; give the file in it"):
+        gx.load_model(Path("glra"))
 
 
 # --- writing -------------------------------------------------------------------------------------

@@ -202,9 +202,10 @@ class TestPhotographs:
         record = json.loads(output.read_text())
         assert set(record["chosen"]) == {"wiener", "hl"}
         record["scores"]["hl"]["candidates"][0] = 1.0
-        output.write_text(json.dumps(record))
-        with pytest.raises(FileExistsError, match="has hl tuned on other candidates"):
-            tune.tune(self.options(here, output, "wiener", "hl", "tv"))
+        for change in ({}, {"scores": {}}, {"chosen": {"old": {}}}):
+            output.write_text(json.dumps(record | change))
+            with pytest.raises(FileExistsError, match=r"has \w+ tuned on other candidates"):
+                tune.tune(self.options(here, output, "wiener", "hl", "tv"))
 
     def test_photographs_that_methods_are_scored_on_are_refused(self, pixels, tmp_path):
         for name in ("val", "BSD100"):

@@ -5,7 +5,6 @@ from typing import Any
 
 from experiments.evaluation.methods import Method
 from experiments.evaluation.options import EvaluateOptions
-from glra_jax.model import available_models
 
 LEAK, NO_LEAK, UNKNOWN_LEAK = "leak", "no leak", "not said"
 # What the rivals' parameters and the patch prior were tuned and learnt on.
@@ -35,7 +34,7 @@ def leak_of(method: Method, options: EvaluateOptions) -> str:
         return LEAK
     if method.label in options.clean:
         return NO_LEAK
-    if method.kind == "model" and method.about["source"] not in available_models():
+    if method.kind == "model" and not method.about["shipped"]:
         return UNKNOWN_LEAK
     if options.images or options.triplets:  # any photographs may lie there
         return UNKNOWN_LEAK
@@ -45,7 +44,9 @@ def leak_of(method: Method, options: EvaluateOptions) -> str:
 
 def starts_random(method: Method, options: EvaluateOptions) -> bool:
     """Whether layers 1 and 3 of a model started from random weights, as far as it is known."""
-    return method.label in options.random or method.about["source"] == _RANDOM_MODEL
+    if method.label in options.random:
+        return True
+    return bool(method.about["shipped"]) and method.about["source"] == _RANDOM_MODEL
 
 
 def check_labels(methods: Sequence[Method], options: EvaluateOptions) -> None:

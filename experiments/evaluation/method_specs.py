@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from experiments.rivals import RIVALS
 from glra_jax.restoration import deconvolve_linear
@@ -56,11 +56,13 @@ def _kinds(name: str) -> dict[str, type]:
 
 def _parameters(function: Callable[..., Any]) -> dict[str, type]:
     parameters = inspect.signature(function).parameters
-    return {
-        key: parameter.annotation if parameter.annotation in (bool, int, str) else float
-        for key, parameter in parameters.items()
-        if key not in _NOT_OPTIONS
-    }
+    found: dict[str, type] = {}
+    for key, parameter in parameters.items():
+        if key not in _NOT_OPTIONS:
+            kinds = get_args(parameter.annotation) or (parameter.annotation,)
+            exact = [kind for kind in (bool, int, str) if kind in kinds and float not in kinds]
+            found[key] = exact[0] if exact else float
+    return found
 
 
 def _value(name: str, text: str, kind: type) -> Any:

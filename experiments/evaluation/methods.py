@@ -75,10 +75,19 @@ class NamedModel:
     basis_sha256: str | None = None
 
     @property
+    def shipped(self) -> bool:
+        """Whether it comes with the package."""
+        return self.source in available_models()
+
+    @property
     def about(self) -> dict[str, Any]:
-        """Where it comes from, and the hashes of what was read."""
-        data = model_file(self.source).read_bytes()
-        found = {"source": self.source, "sha256": hashlib.sha256(data).hexdigest()}
+        """Name of the model or its file, and the hashes of what was read."""
+        file = model_file(self.source)
+        found: dict[str, Any] = {
+            "source": file.stem if self.shipped else file.name,
+            "shipped": self.shipped,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        }
         return found | ({"basis_sha256": self.basis_sha256} if self.basis_sha256 else {})
 
 
@@ -162,9 +171,10 @@ def _method(spec: str, models: dict[str, NamedModel], noise: float) -> Method:
 def _learnt(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """What a rival takes from files of its package: its tuned parameter by noise level, a prior."""
     found: dict[str, Any] = {}
-    parameter = tuning_record()["scores"][name]["parameter"]
+    tuned = "tv_saturated" if options.get("saturated") else name
+    parameter = tuning_record()["scores"][tuned]["parameter"]
     if parameter not in options:
-        by_family = tuning_record()["chosen"][name]
+        by_family = tuning_record()["chosen"][tuned]
         found["tuned"] = {parameter: by_family.get(options.get("family", ANY_FAMILY))}
     if name == "epll":
         found["prior_sha256"] = patch_prior_digest()
@@ -174,13 +184,13 @@ def _learnt(name: str, options: dict[str, Any]) -> dict[str, Any]:
 def _linear_method(spec: str, options: dict[str, Any], models: dict[str, NamedModel]) -> Method:
     options = dict(options)
     wanted = options.pop("model", None)
-    if wanted is not None and str(wanted) not in models:
+    if wanted is not None and wanted not in models:
         raise ValueError(
             f"{spec!r}: no model is called {wanted!r}; --models gives: "
             f"{', '.join(models) or 'none'}"
         )
     if wanted is not None:
-        chosen = models[str(wanted)]
+        chosen = models[wanted]
     else:
         chosen = next(iter(models.values()), None) or _load(DEFAULT_MODEL, DEFAULT_MODEL, None)
     about = {"options": dict(options), "basis_of": chosen.label, **chosen.about}

@@ -22,19 +22,20 @@ from glra_jax.atomic_files import write_atomically
 FOLDER = "unfinished"
 _RECORDS = "records.jsonl"
 # The images are named by a hash; a write that was killed leaves a hidden file of a longer name.
-_OURS = re.compile(rf"{re.escape(_RECORDS)}|\.?[0-9a-f]{{64}}\.npy.*")
+_OUR_IMAGES = re.compile(r"\.?[0-9a-f]{64}\.npy.*")
 
 
 def was_interrupted(output: Path) -> bool:
-    """Whether a run ended while it wrote its results, of which results.json is the last."""
+    """Whether a run ended before all of its results were written; results.json is the last."""
     records = output / FOLDER / _RECORDS
     if (output / "results.json").exists() or not records.is_file():
         return False
     with records.open("rb") as file:
         try:
-            return "config" in json.loads(file.readline())
-        except (TypeError, ValueError):  # not ours
+            first = json.loads(file.readline())
+        except ValueError:  # not ours
             return False
+    return isinstance(first, dict) and "config" in first
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,15 @@ class Progress:
           config: all that the scores depend on but the images; plain values.
 
         Raises:
-          FileExistsError: a folder of that name is not an evaluation's.
+          FileExistsError: a file of that name is not an evaluation's.
           ValueError: another configuration's scores lie there, or a file that is damaged.
         """
         self._folder = output / FOLDER
         self._path = self._folder / _RECORDS
-        if self._folder.exists() and not self._path.exists() and any(self._folder.iterdir()):
+        if self._folder.exists() and not self._folder.is_dir():
             raise FileExistsError(
-                f"{self._folder} is not of an evaluation, which would keep its scores there; "
-                f"choose another --output, or move it away"
+                f"{self._folder} is a file, and an evaluation keeps its scores in a folder of that "
+                f"name; choose another --output, or move it away"
             )
         self._scored: dict[tuple[str, str], dict[str, Any]] = {}
         config = json.loads(json.dumps(config))
@@ -138,19 +139,25 @@ class Progress:
         """Closes and removes what was kept; whatever else lies in the folder stays."""
         self.close()
         for path in self._folder.iterdir():
-            if _OURS.fullmatch(path.name):
+            if _OUR_IMAGES.fullmatch(path.name):
                 path.unlink()
+        self._path.unlink()
         if not any(self._folder.iterdir()):
             self._folder.rmdir()
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self._file.write(_format_line(line))
         self._file.flush()
 
     def _read(self, config: dict[str, Any]) -> int:
         """Reads the lines that are whole; returns how many bytes they have."""
         content = self._path.read_bytes()
         whole = content.rfind(b"\n") + 1
+        if not whole and not _format_line({"config": config}).startswith(content):
+            raise FileExistsError(
+                f"{self._path} is not of an evaluation, which would keep its scores there; choose "
+                f"another --output, or move it away"
+            )
         try:
             lines = [json.loads(line) for line in content[:whole].splitlines()]
             former = lines[0]["config"] if lines else config
@@ -171,6 +178,10 @@ class Progress:
 
     def _image_path(self, name: str, method: str) -> Path:
         return self._folder / (hashlib.sha256(f"{name}\n{method}".encode()).hexdigest() + ".npy")
+
+
+def _format_line(line: dict[str, Any]) -> bytes:
+    return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
 
 def _describe(key: str, former: dict[str, Any], config: dict[str, Any]) -> str:

@@ -131,11 +131,16 @@ def _wins(results: Results, correction: str) -> str:
 def _notes(results: Results, used: list[str]) -> str:
     machine, config = results.machine, results.config
     over = "photographs, each with all its kernels" if _several_kernels(results) else "images"
+    if len(set(results.photographs.values())) < FEWEST_PHOTOGRAPHS:
+        intervals = f"No intervals: fewer than {FEWEST_PHOTOGRAPHS} photographs."
+    else:
+        intervals = (
+            f"In brackets: {100 * LEVEL:.0f} % bootstrap interval of the mean over {over} "
+            f"({RESAMPLES} resamples)."
+        )
     lines = [
-        f"In brackets: {100 * LEVEL:.0f} % bootstrap interval of the mean over {over} "
-        f"({RESAMPLES} resamples), from {FEWEST_PHOTOGRAPHS} photographs on. Every output is "
-        f"clipped to [0, 1]; SSIM is the mean over channels, volume SSIM takes the channels for "
-        f"a third axis, as the authors' programs do. "
+        f"{intervals} Every output is clipped to [0, 1]; SSIM is the mean over channels, volume "
+        f"SSIM takes the channels for a third axis, as the authors' programs do. "
         f"Time: one call on the whole image, compiled before, on {machine['processor']} "
         f"({machine['cores']} cores), {machine['backend']}."
     ]

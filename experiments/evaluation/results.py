@@ -15,7 +15,8 @@ _CONFIG = {
     "data": str, "kernel": _NAME, "protocol": str, "noise": _NUMBER, "seed": int, "margin": int,
     "subtract": _NUMBER, "methods": list, "triplets": _NAME, "bsds500": _NAME, "images": _NAME,
 }  # fmt: skip
-_METHOD = {"label": str, "kind": str, "leak": str}
+_CASE = {"image": str, "photograph": _NAME, "family": _NAME}
+_METHOD = {"label": str, "kind": str, "leak": str, "sha256": _NAME}
 _RECORD = {
     "image": str, "method": str, "correction": str, "psnr": _NUMBER, "ssim": _NUMBER,
     "ssim_volume": _NUMBER, "seconds": _NUMBER,
@@ -97,9 +98,11 @@ def read_results(path: Path) -> Results:
         )
         _check_kinds("config", results.config, _CONFIG)
         for method in results.config["methods"]:
-            _check_kinds("a method in config", method, _METHOD)
+            _check_kinds("a method in config", {"sha256": None, **method}, _METHOD)
         for record in content["records"]:
             _check_kinds("a record", record, _RECORD)
+        for case in results.cases:
+            _check_kinds("a case", {"photograph": None, "family": None, **case}, _CASE)
         _check_scores(results)
     except KeyError as error:
         raise ValueError(
@@ -115,8 +118,10 @@ def _check_kinds(name: str, found: dict[str, Any], kinds: dict[str, Any]) -> Non
     if missing := [key for key in kinds if key not in found]:
         raise ValueError(f"{name} lacks {', '.join(map(repr, missing))}; evaluate anew")
     for key, kind in kinds.items():
-        if not isinstance(found[key], kind):
-            raise ValueError(f"{name}: {key} is {found[key]!r}; evaluate anew")
+        value = found[key]
+        bad_number = kind is _NUMBER and (isinstance(value, bool) or value != value)
+        if bad_number or not isinstance(value, kind):
+            raise ValueError(f"{name}: {key} is {value!r}; evaluate anew")
 
 
 def _check_scores(results: Results) -> None:

@@ -37,8 +37,8 @@ class FigureOptions:
       fit_kernels: Kernels that a basis is fitted on, at least 1 of each family.
       test_kernels: fig8, rank-error, regularization: kernels of each family that are averaged
         over, at least 1.
-      support: Side of the pseudo-inverse kernels in pixels, at least the largest kernel, at most
-        the crop.
+      support: Side of the pseudo-inverse kernels in pixels, at least the largest kernel; fig1,
+        regularization: at most the crop.
       rank: fig2, fig7 of untrained models, fig8: columns of the bases, from 1 to the support.
       features: fig7 of untrained models: maps between layers 4 and 6.
       regularization: Of the pseudo-inverse, above 0.
@@ -105,8 +105,11 @@ class FigureOptions:
         for rank in (self.rank, *self.shown_ranks, *self.ranks, *self.error_ranks):
             if not 1 <= rank <= self.support:
                 raise ValueError(f"ranks must be from 1 to the support {self.support}, got {rank}")
-        if self.support > self.crop:
-            raise ValueError(f"support {self.support} is above the crop {self.crop}")
+        if self.support > self.crop and {"fig1", "regularization"} & set(self.only):
+            raise ValueError(
+                f"support {self.support} is above the crop {self.crop}, which fig1 and "
+                f"regularization restore; choose a smaller --support or a larger --crop"
+            )
         least = max(self.rank, self.kernels.max_size)
         for support in self.supports if "fig8" in self.only else ():
             if not least <= support <= self.crop:

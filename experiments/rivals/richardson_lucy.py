@@ -42,7 +42,7 @@ def richardson_lucy(
     *,
     noise: jax.typing.ArrayLike = 0.01,
     family: str = ANY_FAMILY,
-    num_iterations: jax.typing.ArrayLike | None = None,
+    num_iterations: int | jax.Array | None = None,
     boundary: str = "taper",
 ) -> jax.Array:
     """Restores by `x ← x · Kᵀ(y / Kx)`; see `contract` for the images.
@@ -71,7 +71,7 @@ def richardson_lucy(
         tuned = tuned_parameter("richardson_lucy", noise, family=family, power=-1.0)
         num_iterations = jnp.round(jnp.minimum(tuned, _MOST_ITERATIONS)).astype(jnp.int32)
     elif validation.is_known(num_iterations):
-        validation.check_size(operator.index(num_iterations), "num_iterations")  # type: ignore[arg-type]
+        validation.check_size(operator.index(num_iterations), "num_iterations")
     return _richardson_lucy(y, kernel, num_iterations, boundary=boundary)
 
 

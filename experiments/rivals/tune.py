@@ -70,8 +70,8 @@ class TuneOptions:
       size: side of the blurred patches; their middle is scored, a kernel's size off each side.
       seed: of patches, kernels and noise.
       methods: which rivals.
-      allow_leak: take folders named as BSD100's (val, bsd100) on purpose, on which methods are
-        scored.
+      allow_leak: take folders named as BSD100's (val, bsd100) and triplets on purpose, on which
+        methods are scored.
     """
 
     images: Path
@@ -220,7 +220,8 @@ def _start_or_resume(options: TuneOptions, made_by: dict[str, Any]) -> dict[str,
         why = f", of a run that differs in {', '.join(other)}" if other else ""
         raise FileExistsError(f"{options.output} exists{why}; {mend}")
     for method in chosen:
-        if record["scores"][method]["candidates"] != list(GRIDS[method].values):
+        grid, scores = GRIDS.get(method), record.get("scores", {}).get(method, {})
+        if grid is None or scores.get("candidates") != list(grid.values):
             raise FileExistsError(
                 f"{options.output} has {method} tuned on other candidates than today's; {mend}"
             )
