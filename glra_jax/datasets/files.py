@@ -27,7 +27,7 @@ def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:
             grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
                 raise ValueError(
-                    f"{path} has {image.mode} pixels; 8 bits are wanted, convert it first"
+                    f"{path} has {image.mode} pixels; 8-bit ones are wanted, convert it first"
                 )
             return np.asarray(image.convert("L" if grey else "RGB"))
     except FileNotFoundError:
