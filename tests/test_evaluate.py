@@ -537,6 +537,7 @@ class TestProgram:
         with Image.open(tmp_path / "out" / "sheet.png") as sheet:
             assert sheet.width > 3 * 300
 
+    @pytest.mark.slow
     @pytest.mark.skipif(TRIPLETS not in os.environ, reason=f"needs {TRIPLETS}")
     def test_released_photographs_are_as_hard_as_others_measured(self, tmp_path):
         """The authors' set against figures that another program has of a Wiener filter."""

@@ -515,20 +515,23 @@ def test_extreme_radii_have_the_limit(radius, limit):
 
 
 def test_all_is_float32_where_float64_is_enabled():
-    before = jax.config.read("jax_enable_x64")
-    jax.config.update("jax_enable_x64", True)
-    try:
-        key = jax.random.key(0)
+    def results(key):
         families = gx.KernelFamilies(min_size=5, max_size=9)
         motion, drawn = gx.motion_kernel(key, size=9), gx.sample_kernel(key, families)
         smoothness = gx.smoothness_for(0.01, noise_weight=np.float64(60.0))
         inverse = gx.pseudo_inverse(drawn, support=31, smoothness=smoothness)
         basis, _ = gx.fit_glra(jnp.stack([inverse, inverse.T]), rank=2)
         model = gx.initial_model(key, basis, features=16)
-        y = jnp.full((33, 33), 0.5, jnp.float32)
-        restored = gx.deconvolve(y, motion, model)
-        arrays = (motion, drawn, smoothness, inverse, basis, model, restored)
+        restored = gx.deconvolve(jnp.full((33, 33), 0.5, jnp.float32), motion, model)
+        return motion, drawn, smoothness, inverse, basis, model, restored
+
+    before = jax.config.read("jax_enable_x64")
+    jax.config.update("jax_enable_x64", True)
+    try:
+        key = jax.random.key(0)
+        arrays = jax.eval_shape(results, key)
         assert {leaf.dtype for leaf in jax.tree.leaves(arrays)} == {jnp.dtype(jnp.float32)}
+        motion = gx.motion_kernel(key, size=9)
     finally:
         jax.config.update("jax_enable_x64", before)
     np.testing.assert_array_equal(motion, gx.motion_kernel(key, size=9))  # the same kernel
