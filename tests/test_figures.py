@@ -564,7 +564,7 @@ def test_figure_7_is_of_the_models_of_the_package(tmp_path):
 @pytest.mark.slow
 def test_the_program_replaces_no_figure_unasked(written, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in written.iterdir()}
-    with pytest.raises(SystemExit, match=r"rank-error\.csv exists; choose another --output"):
+    with pytest.raises(SystemExit, match=r"regularization\.csv exists; choose another --output"):
         main(["--output", str(written), *TINY])
     assert {path: path.stat().st_mtime_ns for path in written.iterdir()} == before
     main(["--output", str(written), *TINY, "--only", "fig2", "--overwrite"])
