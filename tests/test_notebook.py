@@ -65,6 +65,7 @@ def test_notebook_is_committed_without_outputs():
     assert NOTEBOOK.stat().st_size < 30_000
 
 
+@pytest.mark.slow
 def test_notebook_as_it_is(tmp_path, monkeypatch):
     """With a basis fitted on 150 kernels, and the network at its real size."""
     monkeypatch.delenv("GLRA_JAX_MODEL", raising=False)
