@@ -56,16 +56,16 @@ def _check_folders(root: Path, paths: list[Path]) -> None:
 
     Folders above the one that was given are not looked at, nor what the photographs show.
     """
+    above = (root.name, root.resolve().name)
     for path in paths:
+        file = path.resolve()
         # From the folder that was given on, by the names given and by what links point to.
-        folders = (root.name, root.resolve().name, *path.relative_to(root).parts[:-1])
-        folders += (path.resolve().parent.name,)
+        folders = (*above, *path.relative_to(root).parts[:-1], file.parent.name)
         if named := [folder for folder in folders if folder.lower() in _SCORED_FOLDERS]:
             raise ValueError(
                 f"{path} lies in a folder named {named[0]!r}, as BSD100 does, on which models are "
                 f"scored; train on other folders, or say --allow-leak if that is meant"
             )
-        file = path.resolve()
         if file.stem.endswith("_gt") and file.with_stem(f"{file.stem[:-3]}_batch").is_file():
             raise ValueError(
                 f"{path} is of a triplet, as the authors released BSD100, on which models are "

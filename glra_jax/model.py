@@ -182,14 +182,15 @@ def model_file(path_or_name: str | os.PathLike[str]) -> Path:
     name, shipped = str(path_or_name), available_models()
     if isinstance(path_or_name, str) and name in shipped:
         return Path(str(resources.files("glra_jax") / "weights" / f"{name}.safetensors"))
-    if not Path(path_or_name).exists():
+    path = Path(path_or_name)
+    if not path.exists():
         raise FileNotFoundError(
             f"no model file {name!r}, and the models that come with the package are: "
             f"{', '.join(shipped) or 'none'}"
         )
-    if Path(path_or_name).is_dir():
+    if path.is_dir():
         raise IsADirectoryError(f"{name} is a folder; give the file in it")
-    return Path(path_or_name)
+    return path
 
 
 @cache

@@ -106,8 +106,7 @@ class TrainConfig:
                 f"kernels of size {self.kernels.max_size} are larger than the support "
                 f"{self.support}"
             )
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed must be from 0 to 2^31 - 1, got {self.seed}")
+        validation.check_seed(self.seed)
 
     @property
     def crop(self) -> int:

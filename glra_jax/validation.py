@@ -30,6 +30,12 @@ def check_size(size: int, name: str = "size", *, minimum: int = 1) -> None:
         raise ValueError(f"{name} must be at least {minimum}, got {size}")
 
 
+def check_seed(seed: int) -> None:
+    """Raises ValueError unless `seed` is one that PRNG keys tell from all others."""
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed must be from 0 to 2^31 - 1, got {seed}")
+
+
 def check_scalar(value: Any, name: str) -> None:
     """Raises unless `value` is a scalar."""
     if np.ndim(value) != 0:

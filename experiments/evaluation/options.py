@@ -94,8 +94,7 @@ class EvaluateOptions:
         validation.check_size(self.sheet, "sheet", minimum=0)
         if self.limit is not None:
             validation.check_size(self.limit, "limit")
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed must be from 0 to 2^31 - 1, got {self.seed}")
+        validation.check_seed(self.seed)
         if self.triplets and self.seed:
             raise ValueError(f"nothing of triplets is drawn: leave --seed {self.seed} out")
 
