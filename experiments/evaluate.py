@@ -15,6 +15,7 @@ from experiments.evaluation.options import EvaluateOptions, load_cases, parse
 from experiments.evaluation.progress import FOLDER, Progress, Scored, was_interrupted
 from experiments.evaluation.report import write_results
 from experiments.evaluation.results import NAMES, SHEET, Results, check_output
+from experiments.evaluation.reuse import Earlier
 from experiments.evaluation.scores import AS_IT_IS, Record, corrections, score_image
 from experiments.evaluation.sheet import Example, choose_examples, draw_sheet
 from experiments.machine import describe_machine
@@ -51,12 +52,13 @@ def evaluate(options: EvaluateOptions) -> str:
         method.check(cases[0].shape, cases[0].kernel_shape)
 
     config = options.describe() | {"methods": describe_methods(methods, options)}
+    earlier = Earlier(options.reuse, config)
     progress = Progress(options.output, config)
     if len(progress):
         print(f"going on in {options.output}, where {len(progress)} restorations are scored")
     try:
-        records, about, failures, examples = score_all(cases, methods, options, progress)
-        results = Results(config, describe_machine(), about, records, failures)
+        records, about, failures, examples = score_all(cases, methods, options, progress, earlier)
+        results = Results(config, describe_machine(), about, records, failures, earlier.used)
         if examples:
             sheet = draw_sheet(examples)
             write_atomically(options.output / SHEET, sheet, overwrite=overwrite)
@@ -83,10 +85,11 @@ def score_all(
     methods: Sequence[Method],
     options: EvaluateOptions,
     progress: Progress,
+    earlier: Earlier,
 ) -> tuple[list[Record], list[dict[str, Any]], list[dict[str, str]], list[Example]]:
     """Scores by image and method, what is known of the images, failures, and some images restored.
 
-    What `progress` has is not done again, and everything new is added to it.
+    What `progress` or `earlier` has is not done again, and everything new is added to the former.
     """
     shown = set(choose_examples(len(cases), options.sheet))
     compiled: set[tuple[str, tuple[int, ...], tuple[int, ...]]] = set()
@@ -102,6 +105,9 @@ def score_all(
         for method in methods:
             bar.set_postfix_str(f"{case.name}, {method.label}")
             scored = progress.find(case, method.label, with_image=index in shown)
+            if scored is None and index not in shown:
+                found = earlier.find(about[-1], method.label)
+                scored = None if found is None else Scored(found, None)
             if scored is None:
                 key = (method.label, case.blurred.shape, case.kernel.shape)
                 try:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from experiments.evaluation.paper_tables import find_results, write_tables
+from experiments.evaluation.paper_tables import write_tables
+from experiments.evaluation.results import find_results
 from glra_jax.atomic_files import write_atomically
 
 

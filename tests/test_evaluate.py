@@ -829,6 +829,84 @@ class TestProgress:
         assert not (where / "unfinished").exists()
 
 
+class TestReuse:
+    """Scores of earlier evaluations are taken over, and only those."""
+
+    @pytest.fixture
+    def start(self, triplets, tmp_path):
+        common = ["--triplets", str(triplets), "--margin", str(MARGIN), "--sheet", "0"]
+
+        def start(name, *methods, **options):
+            more = [item for key, value in options.items() for item in (f"--{key}", str(value))]
+            output = tmp_path / name
+            arguments = ["--methods", *methods, "--models", *more, "--output", str(output)]
+            evaluate.main([*common, *arguments])
+            return output / "results.json"
+
+        return start
+
+    @pytest.fixture
+    def restored(self, monkeypatch):
+        done = []
+        original = evaluate.restore_timed
+
+        def restore(method, case, *, compiled):
+            done.append((case.name, method.label))
+            return original(method, case, compiled=compiled)
+
+        monkeypatch.setattr(evaluate, "restore_timed", restore)
+        return done
+
+    def test_only_new_methods_are_run(self, start, restored, tmp_path):
+        wiener, other = "wiener:noise_to_signal=0.01", "wiener:noise_to_signal=0.02"
+        former = start("former", "blurred", wiener)
+        restored.clear()
+        new = start("new", wiener, other, reuse=former.parent)
+        assert restored == [(name, other) for name in NAMES]
+        results = read_results(new)
+        assert list(results.reused) == [wiener]
+        assert results.reused[wiener] == read_results(former).machine
+        rows = [row for row in results.records if row.method == wiener]
+        assert rows == [row for row in read_results(former).records if row.method == wiener]
+        text = (new.parent / "results.md").read_text()
+        assert f"Scores of {wiener} were taken over from an earlier evaluation." in text
+
+        # What was taken over once still says whose times it has.
+        content = json.loads(new.read_text())
+        content["machine"]["processor"] = "another"
+        new.write_text(json.dumps(content))
+        restored.clear()
+        again = read_results(start("again", wiener, other, reuse=new))
+        assert restored == []
+        assert again.reused[other]["processor"] == "another"
+        assert again.reused[wiener] == results.reused[wiener]
+        text = (tmp_path / "again" / "results.md").read_text()
+        assert "earlier evaluation, timed on another." in text
+
+    def test_images_on_the_sheet_are_restored_again(self, start, restored):
+        former = start("former", "blurred")
+        restored.clear()
+        start("new", "blurred", reuse=former, sheet=1)
+        assert len(restored) == 1
+
+    def test_other_images_are_not_taken_for_the_same(self, start, restored, triplets):
+        former = start("former", "blurred")
+        path = next(triplets.glob("b_batch.png"))
+        pixels = np.array(Image.open(path))
+        pixels[20, 20] ^= 1
+        png(path, pixels)
+        restored.clear()
+        start("new", "blurred", reuse=former)
+        assert restored == [("b", "blurred")]
+
+    def test_other_settings_are_refused(self, start):
+        former = start("former", "blurred")
+        with pytest.raises(SystemExit, match=r"margin is 10 and here it is 8.*leave it out"):
+            start("new", "blurred", reuse=former, margin=8)
+        with pytest.raises(SystemExit, match="nowhere"):
+            start("new", "blurred", reuse="nowhere")
+
+
 class TestSheet:
     def test_busiest_part(self):
         image = np.zeros((40, 50))

@@ -12,9 +12,15 @@ import scipy.stats
 from skimage import metrics as reference
 
 from experiments import tables
-from experiments.evaluation.paper_tables import find_results, paper_numbers, write_tables
+from experiments.evaluation.paper_tables import paper_numbers, write_tables
 from experiments.evaluation.report import format_markdown
-from experiments.evaluation.results import Results, check_output, format_json, read_results
+from experiments.evaluation.results import (
+    Results,
+    check_output,
+    find_results,
+    format_json,
+    read_results,
+)
 from experiments.evaluation.scores import (
     AS_IT_IS,
     MEAN_FACTOR,

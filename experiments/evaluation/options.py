@@ -52,6 +52,9 @@ class EvaluateOptions:
         noise is 0.005.
       sheet: Number of photographs on the sheet of pictures.
       output: Folder for results.json, results.csv, results.md, sheet.png.
+      reuse: Results of earlier evaluations of the same images (results.json, or folders that hold
+        some): what the same methods scored is taken over, but for images on the sheet, which are
+        restored again.
       overwrite: Allow results in the folder to be replaced.
     """
 
@@ -76,6 +79,7 @@ class EvaluateOptions:
     subtract: float = 0.0
     sheet: int = 4
     output: Path = Path("runs/evaluate")
+    reuse: tuple[Path, ...] = ()
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
 
     def __post_init__(self) -> None:
@@ -132,8 +136,8 @@ class EvaluateOptions:
     def describe(self) -> dict[str, Any]:
         """What the results depend on, for results.json; of folders and files only the names."""
         plain = {k: v.resolve().name if isinstance(v, Path) else v for k, v in asdict(self).items()}
-        for name in ("methods", "models", "leaky", "clean", "random", "output", "overwrite",
-                     "borders"):  # fmt: skip
+        for name in ("methods", "models", "leaky", "clean", "random", "output", "reuse",
+                     "overwrite", "borders"):  # fmt: skip
             del plain[name]
         kernel = self.used_kernel and Path(self.used_kernel).name
         found = {"kernel": kernel, "protocol": self.used_protocol,

@@ -61,22 +61,6 @@ def paper_numbers() -> dict[str, Any]:
     )
 
 
-def find_results(paths: Sequence[Path]) -> list[Path]:
-    """Files of results: those given, and all `results.json` in and below the folders given.
-
-    Raises:
-      FileNotFoundError: a path that does not exist, or a folder without results.
-    """
-    found: list[Path] = []
-    for path in paths:
-        here = sorted(path.rglob("results.json")) if path.is_dir() else [path]
-        if not here or not path.exists():
-            raise FileNotFoundError(f"{path} is not a results.json, nor a folder that holds any")
-        known = {file.resolve() for file in found}
-        found += [file for file in here if file.resolve() not in known]
-    return found
-
-
 def write_tables(files: Sequence[Path]) -> str:
     """The three tables as Markdown, and the evaluations that belong in none.
 

@@ -157,5 +157,8 @@ def _notes(results: Results, used: list[str]) -> str:
             "Scored to the borders, beyond which every method makes up an image of its own; the "
             "images are blurred circularly."
         )
+    for label, measured in results.reused.items():
+        where = "" if measured == machine else f", timed on {measured['processor']}"
+        lines.append(f"Scores of {label} were taken over from an earlier evaluation{where}.")
     lines += [f"{f['method']} failed on {f['image']}: {f['error']}" for f in results.failures]
     return "\n".join(lines)

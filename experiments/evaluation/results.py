@@ -1,6 +1,7 @@
 """The results of an evaluation, and the file that holds all of them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ class Results:
         have had the same.
       records: the scores.
       failures: image, method and error of every restoration that failed.
+      reused: the machine that measured the times, by the label of each method of which scores were
+        taken over from an earlier evaluation.
     """
 
     config: dict[str, Any]
@@ -42,6 +45,7 @@ class Results:
     cases: list[dict[str, Any]]
     records: list[Record]
     failures: list[dict[str, str]] = field(default_factory=list)
+    reused: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def photographs(self) -> dict[str, str]:
@@ -77,6 +81,22 @@ def format_json(results: Results) -> str:
     return json.dumps({"format": FORMAT, **asdict(results)}, indent=1, ensure_ascii=False) + "\n"
 
 
+def find_results(paths: Sequence[Path]) -> list[Path]:
+    """Files of results: those given, and all `results.json` in and below the folders given.
+
+    Raises:
+      FileNotFoundError: a path that does not exist, or a folder without results.
+    """
+    found: list[Path] = []
+    for path in paths:
+        here = sorted(path.rglob("results.json")) if path.is_dir() else [path]
+        if not here or not path.exists():
+            raise FileNotFoundError(f"{path} is not a results.json, nor a folder that holds any")
+        known = {file.resolve() for file in found}
+        found += [file for file in here if file.resolve() not in known]
+    return found
+
+
 def read_results(path: Path) -> Results:
     """Reads a results.json.
 
@@ -95,6 +115,7 @@ def read_results(path: Path) -> Results:
             content["cases"],
             records,
             content.get("failures", []),
+            content.get("reused", {}),
         )
         _check_kinds("config", results.config, _CONFIG)
         for method in results.config["methods"]:
