@@ -239,6 +239,23 @@ def test_oblong_kernels(photograph, small_model):
     np.testing.assert_allclose(x, reference_linear(y, kernel, small_model, "edge"), atol=2e-5)
 
 
+def test_eq8_takes_a_noise_weight_of_its_own(patch, small_model, motion):
+    def smoothed(weight: float) -> gx.Model:
+        config = replace(small_model.config, noise_weight=weight)
+        return replace(small_model, config=config)
+
+    y = jnp.asarray(patch)
+    for own in (0.0, 5.0):
+        x = gx.deconvolve_linear(y, motion, smoothed(own), noise=0.03, noise_weight=60.0)
+        expected = gx.deconvolve_linear(y, motion, smoothed(60.0), noise=0.03)
+        np.testing.assert_array_equal(x, expected)
+        plain = gx.deconvolve_linear(y, motion, smoothed(own), noise=0.03)
+        assert jnp.std(x) < 0.99 * jnp.std(plain)  # smoother
+    for weight, error in ((-1.0, ValueError), (float("nan"), ValueError), ("60", TypeError)):
+        with pytest.raises(error, match="noise_weight"):
+            gx.deconvolve_linear(y, motion, small_model, noise_weight=weight)
+
+
 # --- shapes and dtypes ---------------------------------------------------------------------------
 
 
