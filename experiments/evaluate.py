@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,13 +53,12 @@ def evaluate(options: EvaluateOptions) -> str:
         method.check(cases[0].shape, cases[0].kernel_shape)
 
     config = options.describe() | {"methods": describe_methods(methods, options)}
-    earlier = Earlier(options.reuse, config)
+    earlier = Earlier(options.reuse, config) if options.reuse else None
     progress = Progress(options.output, config)
     if len(progress):
         print(f"going on in {options.output}, where {len(progress)} restorations are scored")
     try:
-        records, about, failures, examples = score_all(cases, methods, options, progress, earlier)
-        results = Results(config, describe_machine(), about, records, failures, earlier.used)
+        results, examples = score_all(cases, methods, options, config, progress, earlier)
         if examples:
             sheet = draw_sheet(examples)
             write_atomically(options.output / SHEET, sheet, overwrite=overwrite)
@@ -67,7 +67,9 @@ def evaluate(options: EvaluateOptions) -> str:
         table = write_results(results, options.output, overwrite=overwrite)
     finally:
         progress.close()
-    if failures:
+    taken = f"{sum(results.reused.values())} of {len(cases) * len(methods)}"
+    reused = f"\nscores of {taken} restorations were taken over" if options.reuse else ""
+    if failures := results.failures:
         shown = "; ".join(f"{f['method']} on {f['image']}: {f['error']}" for f in failures[:5])
         raise ValueError(
             f"{len(failures)} of {len(cases) * len(methods)} restorations failed, the others are "
@@ -77,25 +79,27 @@ def evaluate(options: EvaluateOptions) -> str:
         )
     progress.remove()
     files = ", ".join(name for name in NAMES if examples or name != SHEET)
-    return f"\n{table}\n\nin {options.output}: {files}"
+    return f"\n{table}\n\nin {options.output}: {files}{reused}"
 
 
 def score_all(
     cases: Sequence[PendingCase],
     methods: Sequence[Method],
     options: EvaluateOptions,
+    config: dict[str, Any],
     progress: Progress,
-    earlier: Earlier,
-) -> tuple[list[Record], list[dict[str, Any]], list[dict[str, str]], list[Example]]:
-    """Scores by image and method, what is known of the images, failures, and some images restored.
+    earlier: Earlier | None,
+) -> tuple[Results, list[Example]]:
+    """Scores every image restored by every method; with some of the restored images.
 
-    What `progress` or `earlier` has is not done again, and everything new is added to the former.
+    What `progress` or `earlier` has is not done again, and all that is new is added to the former.
     """
     shown = set(choose_examples(len(cases), options.sheet))
     compiled: set[tuple[str, tuple[int, ...], tuple[int, ...]]] = set()
     records: list[Record] = []
     about: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
+    reused: Counter[str] = Counter()
     examples = []
     bar = tqdm(total=len(cases) * len(methods), desc="restoring", unit="image")
     for index, pending in enumerate(cases):
@@ -105,9 +109,11 @@ def score_all(
         for method in methods:
             bar.set_postfix_str(f"{case.name}, {method.label}")
             scored = progress.find(case, method.label, with_image=index in shown)
-            if scored is None and index not in shown:
+            if scored is None and earlier is not None and index not in shown:
                 found = earlier.find(about[-1], method.label)
-                scored = None if found is None else Scored(found, None)
+                if found is not None:
+                    scored = Scored(found, None, reused=True)
+                    progress.add(case, method.label, scored)
             if scored is None:
                 key = (method.label, case.blurred.shape, case.kernel.shape)
                 try:
@@ -125,6 +131,7 @@ def score_all(
                 compiled.add(key)
                 progress.add(case, method.label, scored)
             records += scored.records
+            reused.update([method.label] * scored.reused)
             if scored.image is not None:
                 example.images[method.label] = scored.image
                 example.scores |= {
@@ -134,7 +141,7 @@ def score_all(
         if index in shown:
             examples.append(example)
     bar.close()
-    return records, about, failures, examples
+    return Results(config, describe_machine(), about, records, failures, dict(reused)), examples
 
 
 def score_case(

@@ -857,54 +857,114 @@ class TestReuse:
         monkeypatch.setattr(evaluate, "restore_timed", restore)
         return done
 
-    def test_only_new_methods_are_run(self, start, restored, tmp_path):
+    def test_only_new_methods_are_run(self, start, restored, capsys):
         wiener, other = "wiener:noise_to_signal=0.01", "wiener:noise_to_signal=0.02"
         former = start("former", "blurred", wiener)
         restored.clear()
         new = start("new", wiener, other, reuse=former.parent)
         assert restored == [(name, other) for name in NAMES]
+        assert "scores of 3 of 6 restorations were taken over" in capsys.readouterr().out
         results = read_results(new)
-        assert list(results.reused) == [wiener]
-        assert results.reused[wiener] == read_results(former).machine
+        assert results.reused == {wiener: 3}
         rows = [row for row in results.records if row.method == wiener]
         assert rows == [row for row in read_results(former).records if row.method == wiener]
         text = (new.parent / "results.md").read_text()
-        assert f"Scores of {wiener} were taken over from an earlier evaluation." in text
+        assert f"where their times are: {wiener} (3), of 3 images." in text
+        lines = [line for line in text.splitlines() if "| as it is |" in line]
+        assert lines[0].startswith(f"| {wiener} ")
+        assert lines[0].endswith(" |  |")  # no times
+        assert not lines[1].endswith(" |  |")
 
-        # What was taken over once still says whose times it has.
-        content = json.loads(new.read_text())
-        content["machine"]["processor"] = "another"
-        new.write_text(json.dumps(content))
         restored.clear()
         again = read_results(start("again", wiener, other, reuse=new))
         assert restored == []
-        assert again.reused[other]["processor"] == "another"
-        assert again.reused[wiener] == results.reused[wiener]
-        text = (tmp_path / "again" / "results.md").read_text()
-        assert "earlier evaluation, timed on another." in text
+        assert again.reused == {wiener: 3, other: 3}
+        assert again.records == results.records
 
     def test_images_on_the_sheet_are_restored_again(self, start, restored):
         former = start("former", "blurred")
         restored.clear()
-        start("new", "blurred", reuse=former, sheet=1)
-        assert len(restored) == 1
+        results = read_results(start("new", "blurred", reuse=former, sheet=1))
+        assert [name for name, _ in restored] == [NAMES[choose_examples(3, 1)[0]]]
+        assert results.reused == {"blurred": 2}
 
-    def test_other_images_are_not_taken_for_the_same(self, start, restored, triplets):
+    @pytest.mark.parametrize("part", ["batch", "gt", "kernel"])
+    def test_other_images_are_not_taken_for_the_same(self, start, restored, triplets, part):
         former = start("former", "blurred")
-        path = next(triplets.glob("b_batch.png"))
+        path = triplets / f"b_{part}.png"
         pixels = np.array(Image.open(path))
-        pixels[20, 20] ^= 1
+        pixels[4, 4] ^= 9
         png(path, pixels)
         restored.clear()
         start("new", "blurred", reuse=former)
         assert restored == [("b", "blurred")]
 
-    def test_other_settings_are_refused(self, start):
+    def test_other_weights_are_not_taken_for_the_same(
+        self, triplets, tmp_path, random_model, restored
+    ):
+        path = tmp_path / "m.safetensors"
+        common = [
+            *("--triplets", str(triplets), "--margin", str(MARGIN), "--sheet", "0"),
+            *("--methods", "blurred", "--models", f"m={path}"),
+        ]
+        gx.save_model(random_model, path)
+        evaluate.main([*common, "--output", str(tmp_path / "former")])
+        basis = gx.Basis(random_model.basis.left, -random_model.basis.right)
+        gx.save_model(replace(random_model, basis=basis), path, overwrite=True)
+        restored.clear()
+        reuse = ["--reuse", str(tmp_path / "former")]
+        evaluate.main([*common, "--output", str(tmp_path / "new"), *reuse])
+        assert restored == [(name, "m") for name in NAMES]
+
+    def test_several_files(self, start, restored, tmp_path):
+        wiener = "wiener:noise_to_signal=0.01"
+        first, second = start("first", "blurred"), start("second", "blurred", wiener)
+        start("other", "blurred", margin=8)  # passed over
+        restored.clear()
+        new = start("new", "blurred", wiener, reuse=tmp_path)
+        assert restored == []
+        assert read_results(new).reused == {"blurred": 3, wiener: 3}
+        content = json.loads(second.read_text())
+        content["records"][0]["psnr"] += 0.5
+        second.write_text(json.dumps(content))
+        with pytest.raises(
+            SystemExit, match=r"(?s)second.*first.*different scores of blurred on a"
+        ):
+            start("newer", "blurred", reuse=tmp_path)
+        assert first.exists()
+
+    def test_a_killed_run_knows_what_it_took_over(self, start, restored, monkeypatch):
+        wiener = "wiener:noise_to_signal=0.01"
         former = start("former", "blurred")
-        with pytest.raises(SystemExit, match=r"margin is 10 and here it is 8.*leave it out"):
+        counted = evaluate.restore_timed
+
+        def killed(*_, **__):
+            raise Killed
+
+        monkeypatch.setattr(evaluate, "restore_timed", killed)
+        with pytest.raises(Killed):
+            start("new", "blurred", wiener, reuse=former)
+        monkeypatch.setattr(evaluate, "restore_timed", counted)
+        restored.clear()
+        assert read_results(start("new", "blurred", wiener)).reused == {"blurred": 1}
+        assert restored == [("a", wiener), ("b", "blurred"), ("b", wiener), ("c", "blurred"),
+                            ("c", wiener)]  # fmt: skip
+
+    def test_what_does_not_fit_is_refused(self, start, tmp_path):
+        former = start("former", "blurred")
+        with pytest.raises(SystemExit, match=r"former.*margin was 10 and is 8"):
             start("new", "blurred", reuse=former, margin=8)
+        with pytest.raises(SystemExit, match=r"former.*its methods.* are others"):
+            start("new", "wiener", reuse=former)
         with pytest.raises(SystemExit, match="nowhere"):
             start("new", "blurred", reuse="nowhere")
+        for bad in ("x", {"blurred": "x"}, None):
+            content = json.loads(former.read_text()) | {"reused": bad}
+            damaged = tmp_path / "damaged.json"
+            damaged.write_text(json.dumps(content))
+            with pytest.raises(SystemExit, match=r"damaged\.json is not a whole results.json"):
+                start("new", "blurred", reuse=damaged)
+        assert not (tmp_path / "new").exists()
 
 
 class TestSheet:

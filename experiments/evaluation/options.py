@@ -53,8 +53,8 @@ class EvaluateOptions:
       sheet: Number of photographs on the sheet of pictures.
       output: Folder for results.json, results.csv, results.md, sheet.png.
       reuse: Results of earlier evaluations of the same images (results.json, or folders that hold
-        some): what the same methods scored is taken over, but for images on the sheet, which are
-        restored again.
+        some): what the same methods scored is taken over, whatever has changed in their programs
+        since; but images on the sheet are restored again (--sheet 0 for none).
       overwrite: Allow results in the folder to be replaced.
     """
 

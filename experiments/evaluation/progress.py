@@ -45,10 +45,12 @@ class Scored:
     Attributes:
       records: its scores, a record for each correction.
       image: the scored part, clipped to [0, 1], if it goes on the sheet.
+      reused: whether the scores were taken over from an earlier evaluation.
     """
 
     records: list[Record]
     image: np.ndarray | None
+    reused: bool = False
 
 
 class Progress:
@@ -113,7 +115,8 @@ class Progress:
             if not path.exists():
                 return None
             image = np.load(path, allow_pickle=False)
-        return Scored([Record(**record) for record in line["records"]], image)
+        records = [Record(**record) for record in line["records"]]
+        return Scored(records, image, line.get("reused", False))
 
     def add(self, case: Case, method: str, scored: Scored) -> None:
         """Keeps scores, and the image if there is one."""
@@ -127,6 +130,7 @@ class Progress:
             "method": method,
             "case_sha256": _hash_case(case),
             "records": [asdict(record) for record in scored.records],
+            "reused": scored.reused,
         }
         self._write(line)
         self._scored[case.name, method] = line

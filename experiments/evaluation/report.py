@@ -99,7 +99,8 @@ def _table(results: Results, used: list[str]) -> str:
         cells = [row.method, *([row.correction] if told else [])]
         cells.append(format_interval(row.psnr, 2))
         cells += [format_interval(value, 3) for value in (row.ssim, row.ssim_volume)]
-        cells.append(f"{row.seconds:.3g}" if row.correction == AS_IT_IS else "")
+        timed = row.correction == AS_IT_IS and row.method not in results.reused
+        cells.append(f"{row.seconds:.3g}" if timed else "")
         rows.append(cells)
     for method in results.failed:
         rows.append([method, *([""] if told else []), format_failed(results, method), "", "", ""])
@@ -157,8 +158,11 @@ def _notes(results: Results, used: list[str]) -> str:
             "Scored to the borders, beyond which every method makes up an image of its own; the "
             "images are blurred circularly."
         )
-    for label, measured in results.reused.items():
-        where = "" if measured == machine else f", timed on {measured['processor']}"
-        lines.append(f"Scores of {label} were taken over from an earlier evaluation{where}.")
+    if results.reused:
+        counts = ", ".join(f"{label} ({count})" for label, count in results.reused.items())
+        lines.append(
+            f"Scores taken over from earlier evaluations, where their times are: {counts}, of "
+            f"{len(results.cases)} images."
+        )
     lines += [f"{f['method']} failed on {f['image']}: {f['error']}" for f in results.failures]
     return "\n".join(lines)

@@ -36,8 +36,8 @@ class Results:
         have had the same.
       records: the scores.
       failures: image, method and error of every restoration that failed.
-      reused: the machine that measured the times, by the label of each method of which scores were
-        taken over from an earlier evaluation.
+      reused: of how many images the scores, and the times, were taken over from earlier
+        evaluations, by label; methods of which none were are left out.
     """
 
     config: dict[str, Any]
@@ -45,7 +45,7 @@ class Results:
     cases: list[dict[str, Any]]
     records: list[Record]
     failures: list[dict[str, str]] = field(default_factory=list)
-    reused: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reused: dict[str, int] = field(default_factory=dict)
 
     @property
     def photographs(self) -> dict[str, str]:
@@ -124,6 +124,7 @@ def read_results(path: Path) -> Results:
             _check_kinds("a record", record, _RECORD)
         for case in results.cases:
             _check_kinds("a case", {"photograph": None, "family": None, **case}, _CASE)
+        _check_kinds("reused", results.reused, dict.fromkeys(content.get("reused", {}), int))
         _check_scores(results)
     except KeyError as error:
         raise ValueError(
@@ -136,6 +137,8 @@ def read_results(path: Path) -> Results:
 
 def _check_kinds(name: str, found: dict[str, Any], kinds: dict[str, Any]) -> None:
     """Raises ValueError unless every value is there, and of its kind."""
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} is {found!r}; evaluate anew")
     if missing := [key for key in kinds if key not in found]:
         raise ValueError(f"{name} lacks {', '.join(map(repr, missing))}; evaluate anew")
     for key, kind in kinds.items():

@@ -1,4 +1,7 @@
-"""Scores of earlier evaluations, so that what was restored before need not be restored again."""
+"""Scores of earlier evaluations, so that what was restored before need not be restored again.
+
+Whether a program, or a library that it uses, has changed since is not looked at.
+"""
 
 import json
 from collections.abc import Sequence
@@ -10,37 +13,58 @@ from experiments.evaluation.scores import Record
 
 # What a score depends on besides the image, its kernel and the method.
 _SETTINGS = ("data", "kernel", "protocol", "noise", "seed", "margin", "subtract")
-# What may differ in the description of a method that restores alike.
-_OF_A_RUN = ("leak",)
+# By these, and its name, an image is told to be the same; triplets with another truth or kernel
+# have another factor, which is fitted to them.
+_OF_AN_IMAGE = ("blurred_sha256", "gain", "shape", "kernel")
+# What may differ in the descriptions of methods that restore alike; files have their hashes.
+_OF_A_RUN = ("leak", "random_start", "shipped", "source", "basis_of")
+
+_Key = tuple[str, str, str]
 
 
 class Earlier:
-    """Scores found in results.json files.
-
-    Attributes:
-      used: the machine that measured the times, by the label of each method of which scores were
-        taken over.
-    """
+    """Scores found in results.json files."""
 
     def __init__(self, paths: Sequence[Path], config: dict[str, Any]) -> None:
         """Reads them.
 
         Args:
-          paths: results.json files, or folders that hold some.
+          paths: results.json files, or folders that hold some; those that have nothing of this
+            evaluation are passed over.
           config: of the evaluation that asks.
 
         Raises:
           FileNotFoundError: no such file, or none in a folder.
-          ValueError: a file that is not a whole results.json, or of which no method's scores are
-            of this evaluation's settings.
+          ValueError: a file that is not a whole results.json; two that have different scores of
+            the same; or none that has any of this evaluation.
         """
-        self.used: dict[str, dict[str, Any]] = {}
         self._methods = {method["label"]: _plain(method) for method in config["methods"]}
-        self._found: dict[tuple[str, str, str], tuple[list[Record], dict[str, Any]]] = {}
-        for path in find_results(paths) if paths else ():
+        self._found: dict[_Key, list[Record]] = {}
+        sources: dict[_Key, Path] = {}
+        reasons = []
+        for path in find_results(paths):
             results = read_results(path)
-            self._check(path, results.config, config)
-            self._add(results)
+            former = results.config
+            if differ := [key for key in _SETTINGS if former[key] != config[key]]:
+                first = differ[0]
+                reasons.append(f"{path}: {first} was {former[first]!r} and is {config[first]!r}")
+                continue
+            found = self._scores(results)
+            if not found:
+                reasons.append(f"{path}: its methods, their options or files are others")
+            for key, records in found.items():
+                if _scores(self._found.get(key, records)) != _scores(records):
+                    raise ValueError(
+                        f"--reuse: {path} and {sources[key]} have different scores of {key[1]} on "
+                        f"{key[0]}; give one of the two"
+                    )
+                self._found.setdefault(key, records)
+                sources.setdefault(key, path)
+        if reasons and not self._found:
+            more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+            raise ValueError(
+                f"--reuse: nothing there is of this evaluation: {'; '.join(reasons[:3])}{more}"
+            )
 
     def find(self, about: dict[str, Any], label: str) -> list[Record] | None:
         """Scores of a method, every correction of them.
@@ -52,33 +76,33 @@ class Earlier:
         Returns:
           The scores, or None if the same method did not restore the very same image.
         """
-        found = self._found.get((about["image"], about["blurred_sha256"], label))
-        if found is None:
-            return None
-        records, self.used[label] = found
-        return records
+        return self._found.get((about["image"], label, _fingerprint(about)))
 
-    def _check(self, path: Path, former: dict[str, Any], config: dict[str, Any]) -> None:
-        for key in _SETTINGS:
-            if former[key] != config[key]:
-                raise ValueError(
-                    f"--reuse {path}: its {key} is {former[key]!r} and here it is {config[key]!r}, "
-                    f"so that its scores are of something else; leave it out"
-                )
-
-    def _add(self, results: Results) -> None:
-        """Takes in the scores of the methods that are the same now."""
+    def _scores(self, results: Results) -> dict[_Key, list[Record]]:
+        """Scores of the methods that are the same now."""
         former = {method["label"]: _plain(method) for method in results.config["methods"]}
         same = {label for label, about in former.items() if self._methods.get(label) == about}
-        hashes = {case["image"]: case.get("blurred_sha256") for case in results.cases}
+        cases = {
+            case["image"]: _fingerprint(case)
+            for case in results.cases
+            if all(key in case for key in _OF_AN_IMAGE)
+        }
+        found: dict[_Key, list[Record]] = {}
         for record in results.records:
-            digest = hashes[record.image]
-            if digest is not None and record.method in same:
-                machine = results.reused.get(record.method, results.machine)
-                key = (record.image, digest, record.method)
-                self._found.setdefault(key, ([], machine))[0].append(record)
+            if record.method in same and record.image in cases:
+                key = (record.image, record.method, cases[record.image])
+                found.setdefault(key, []).append(record)
+        return found
+
+
+def _fingerprint(about: dict[str, Any]) -> str:
+    return json.dumps([about[key] for key in _OF_AN_IMAGE])
 
 
 def _plain(method: dict[str, Any]) -> dict[str, Any]:
     about = json.loads(json.dumps(method))  # tuples are lists in a file
     return {key: value for key, value in about.items() if key not in _OF_A_RUN}
+
+
+def _scores(records: list[Record]) -> list[tuple[Any, ...]]:
+    return [(r.correction, r.psnr, r.ssim, r.ssim_volume) for r in records]
