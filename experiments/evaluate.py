@@ -197,6 +197,8 @@ def _describe(pending: PendingCase, case: Case) -> dict[str, Any]:
         "shape": list(case.blurred.shape),
         "kernel": list(case.kernel.shape),
         "blurred_sha256": hashlib.sha256(case.blurred.tobytes()).hexdigest(),
+        "sharp_sha256": hashlib.sha256(case.sharp.tobytes()).hexdigest(),
+        "kernel_sha256": hashlib.sha256(case.kernel.tobytes()).hexdigest(),
     }
 
 

@@ -925,12 +925,15 @@ class TestReuse:
         assert restored == []
         assert read_results(new).reused == {"blurred": 3, wiener: 3}
         content = json.loads(second.read_text())
+        content["records"][0]["psnr"] += 1e-6  # another machine
+        second.write_text(json.dumps(content))
+        assert read_results(start("newer", "blurred", reuse=tmp_path)).reused == {"blurred": 3}
         content["records"][0]["psnr"] += 0.5
         second.write_text(json.dumps(content))
         with pytest.raises(
             SystemExit, match=r"(?s)second.*first.*different scores of blurred on a"
         ):
-            start("newer", "blurred", reuse=tmp_path)
+            start("newest", "blurred", reuse=tmp_path)
         assert first.exists()
 
     def test_a_killed_run_knows_what_it_took_over(self, start, restored, monkeypatch):
@@ -958,7 +961,7 @@ class TestReuse:
             start("new", "wiener", reuse=former)
         with pytest.raises(SystemExit, match="nowhere"):
             start("new", "blurred", reuse="nowhere")
-        for bad in ("x", {"blurred": "x"}, None):
+        for bad in ("x", {"blurred": "x"}, None, {"blurred": 4}, {"blurred": 0}, {"wiener": 1}):
             content = json.loads(former.read_text()) | {"reused": bad}
             damaged = tmp_path / "damaged.json"
             damaged.write_text(json.dumps(content))

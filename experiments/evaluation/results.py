@@ -32,8 +32,8 @@ class Results:
       config: all that it depends on.
       machine: what its times belong to.
       cases: what is known of every image: its photograph, its kernel's family, its factor, its size
-        and its kernel's, and the hash of the blurred image, by which two evaluations can be told to
-        have had the same.
+        and its kernel's, and the hashes of both and of the truth, by which two evaluations can be
+        told to have had the same.
       records: the scores.
       failures: image, method and error of every restoration that failed.
       reused: of how many images the scores, and the times, were taken over from earlier
@@ -125,6 +125,10 @@ def read_results(path: Path) -> Results:
         for case in results.cases:
             _check_kinds("a case", {"photograph": None, "family": None, **case}, _CASE)
         _check_kinds("reused", results.reused, dict.fromkeys(content.get("reused", {}), int))
+        labels = {method["label"] for method in results.config["methods"]}
+        for label, count in results.reused.items():
+            if label not in labels or not 0 < count <= len(results.cases):
+                raise ValueError(f"reused: {label!r} is {count!r}; evaluate anew")
         _check_scores(results)
     except KeyError as error:
         raise ValueError(

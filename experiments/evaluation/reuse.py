@@ -14,8 +14,10 @@ from experiments.evaluation.scores import Record
 # What a score depends on besides the image, its kernel and the method.
 _SETTINGS = ("data", "kernel", "protocol", "noise", "seed", "margin", "subtract")
 # By these, and its name, an image is told to be the same; triplets with another truth or kernel
-# have another factor, which is fitted to them.
+# have another factor too, which is fitted to them.
 _OF_AN_IMAGE = ("blurred_sha256", "gain", "shape", "kernel")
+_HASHES = ("sharp_sha256", "kernel_sha256")  # older files do not have these
+_TOLERANCE = 1e-3  # of scores of the same on two machines, dB
 # What may differ in the descriptions of methods that restore alike; files have their hashes.
 _OF_A_RUN = ("leak", "random_start", "shipped", "source", "basis_of")
 
@@ -40,6 +42,7 @@ class Earlier:
         """
         self._methods = {method["label"]: _plain(method) for method in config["methods"]}
         self._found: dict[_Key, list[Record]] = {}
+        self._hashes: dict[_Key, dict[str, str]] = {}
         sources: dict[_Key, Path] = {}
         reasons = []
         for path in find_results(paths):
@@ -51,9 +54,9 @@ class Earlier:
                 continue
             found = self._scores(results)
             if not found:
-                reasons.append(f"{path}: its methods, their options or files are others")
+                reasons.append(f"{path}: its methods, their options or files, or images are others")
             for key, records in found.items():
-                if _scores(self._found.get(key, records)) != _scores(records):
+                if _differ(self._found.get(key, records), records):
                     raise ValueError(
                         f"--reuse: {path} and {sources[key]} have different scores of {key[1]} on "
                         f"{key[0]}; give one of the two"
@@ -76,21 +79,27 @@ class Earlier:
         Returns:
           The scores, or None if the same method did not restore the very same image.
         """
-        return self._found.get((about["image"], label, _fingerprint(about)))
+        key = (about["image"], label, _fingerprint(about))
+        former = self._hashes.get(key, {})
+        if any(former[name] != about[name] for name in _HASHES if name in former):
+            return None
+        return self._found.get(key)
 
     def _scores(self, results: Results) -> dict[_Key, list[Record]]:
         """Scores of the methods that are the same now."""
         former = {method["label"]: _plain(method) for method in results.config["methods"]}
         same = {label for label, about in former.items() if self._methods.get(label) == about}
         cases = {
-            case["image"]: _fingerprint(case)
+            case["image"]: case
             for case in results.cases
             if all(key in case for key in _OF_AN_IMAGE)
         }
         found: dict[_Key, list[Record]] = {}
         for record in results.records:
             if record.method in same and record.image in cases:
-                key = (record.image, record.method, cases[record.image])
+                case = cases[record.image]
+                key = (record.image, record.method, _fingerprint(case))
+                self._hashes.setdefault(key, {name: case[name] for name in _HASHES if name in case})
                 found.setdefault(key, []).append(record)
         return found
 
@@ -104,5 +113,9 @@ def _plain(method: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in about.items() if key not in _OF_A_RUN}
 
 
-def _scores(records: list[Record]) -> list[tuple[Any, ...]]:
-    return [(r.correction, r.psnr, r.ssim, r.ssim_volume) for r in records]
+def _differ(some: list[Record], others: list[Record]) -> bool:
+    return any(
+        abs(getattr(a, score) - getattr(b, score)) > _TOLERANCE
+        for a, b in zip(some, others, strict=True)
+        for score in ("psnr", "ssim", "ssim_volume")
+    )
