@@ -53,7 +53,7 @@ def evaluate(options: EvaluateOptions) -> str:
         method.check(cases[0].shape, cases[0].kernel_shape)
 
     config = options.describe() | {"methods": describe_methods(methods, options)}
-    earlier = Earlier(options.reuse, config) if options.reuse else None
+    earlier = Earlier(options.reuse, config)
     progress = Progress(options.output, config)
     if len(progress):
         print(f"going on in {options.output}, where {len(progress)} restorations are scored")
@@ -67,8 +67,6 @@ def evaluate(options: EvaluateOptions) -> str:
         table = write_results(results, options.output, overwrite=overwrite)
     finally:
         progress.close()
-    taken = f"{sum(results.reused.values())} of {len(cases) * len(methods)}"
-    reused = f"\nscores of {taken} restorations were taken over" if options.reuse else ""
     if failures := results.failures:
         shown = "; ".join(f"{f['method']} on {f['image']}: {f['error']}" for f in failures[:5])
         raise ValueError(
@@ -79,6 +77,8 @@ def evaluate(options: EvaluateOptions) -> str:
         )
     progress.remove()
     files = ", ".join(name for name in NAMES if examples or name != SHEET)
+    taken = f"{sum(results.reused.values())} of {len(cases) * len(methods)}"
+    reused = f"\nscores of {taken} restorations were taken over" if options.reuse else ""
     return f"\n{table}\n\nin {options.output}: {files}{reused}"
 
 
@@ -88,7 +88,7 @@ def score_all(
     options: EvaluateOptions,
     config: dict[str, Any],
     progress: Progress,
-    earlier: Earlier | None,
+    earlier: Earlier,
 ) -> tuple[Results, list[Example]]:
     """Scores every image restored by every method; with some of the restored images.
 
@@ -109,10 +109,9 @@ def score_all(
         for method in methods:
             bar.set_postfix_str(f"{case.name}, {method.label}")
             scored = progress.find(case, method.label, with_image=index in shown)
-            if scored is None and earlier is not None and index not in shown:
-                found = earlier.find(about[-1], method.label)
-                if found is not None:
-                    scored = Scored(found, None, reused=True)
+            if scored is None and index not in shown:
+                scored = earlier.find(about[-1], method.label)
+                if scored is not None:
                     progress.add(case, method.label, scored)
             if scored is None:
                 key = (method.label, case.blurred.shape, case.kernel.shape)
@@ -131,7 +130,8 @@ def score_all(
                 compiled.add(key)
                 progress.add(case, method.label, scored)
             records += scored.records
-            reused.update([method.label] * scored.reused)
+            if scored.reused:
+                reused[method.label] += 1
             if scored.image is not None:
                 example.images[method.label] = scored.image
                 example.scores |= {

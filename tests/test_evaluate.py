@@ -899,6 +899,21 @@ class TestReuse:
         start("new", "blurred", reuse=former)
         assert restored == [("b", "blurred")]
 
+    def test_hashes_count_where_a_file_has_them(self, start, restored, tmp_path):
+        content = json.loads(start("former", "blurred").read_text())
+        for case in content["cases"]:
+            del case["kernel_sha256"], case["sharp_sha256"]
+        old, new = tmp_path / "old.json", tmp_path / "new.json"
+        old.write_text(json.dumps(content))
+        for case in content["cases"]:
+            case["sharp_sha256"] = "another"
+        new.write_text(json.dumps(content))
+        restored.clear()
+        start("by_the_rest", "blurred", reuse=old)
+        assert restored == []
+        start("by_all", "blurred", reuse=new)
+        assert restored == [(name, "blurred") for name in NAMES]
+
     def test_other_weights_are_not_taken_for_the_same(
         self, triplets, tmp_path, random_model, restored
     ):

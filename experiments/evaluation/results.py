@@ -124,11 +124,7 @@ def read_results(path: Path) -> Results:
             _check_kinds("a record", record, _RECORD)
         for case in results.cases:
             _check_kinds("a case", {"photograph": None, "family": None, **case}, _CASE)
-        _check_kinds("reused", results.reused, dict.fromkeys(content.get("reused", {}), int))
-        labels = {method["label"] for method in results.config["methods"]}
-        for label, count in results.reused.items():
-            if label not in labels or not 0 < count <= len(results.cases):
-                raise ValueError(f"reused: {label!r} is {count!r}; evaluate anew")
+        _check_reused(results)
         _check_scores(results)
     except KeyError as error:
         raise ValueError(
@@ -141,8 +137,6 @@ def read_results(path: Path) -> Results:
 
 def _check_kinds(name: str, found: dict[str, Any], kinds: dict[str, Any]) -> None:
     """Raises ValueError unless every value is there, and of its kind."""
-    if not isinstance(found, dict):
-        raise ValueError(f"{name} is {found!r}; evaluate anew")
     if missing := [key for key in kinds if key not in found]:
         raise ValueError(f"{name} lacks {', '.join(map(repr, missing))}; evaluate anew")
     for key, kind in kinds.items():
@@ -150,6 +144,17 @@ def _check_kinds(name: str, found: dict[str, Any], kinds: dict[str, Any]) -> Non
         bad_number = kind is _NUMBER and (isinstance(value, bool) or value != value)
         if bad_number or not isinstance(value, kind):
             raise ValueError(f"{name}: {key} is {value!r}; evaluate anew")
+
+
+def _check_reused(results: Results) -> None:
+    """Raises ValueError unless scores of known methods were taken over, of 1 to all images."""
+    if not isinstance(results.reused, dict):
+        raise ValueError(f"reused is {results.reused!r}; evaluate anew")
+    labels = {method["label"] for method in results.config["methods"]}
+    for label, count in results.reused.items():
+        whole = isinstance(count, int) and 0 < count <= len(results.cases)
+        if label not in labels or not whole:
+            raise ValueError(f"reused: {label!r} is {count!r}; evaluate anew")
 
 
 def _check_scores(results: Results) -> None:

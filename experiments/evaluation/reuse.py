@@ -6,8 +6,9 @@ Whether a program, or a library that it uses, has changed since is not looked at
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from experiments.evaluation.progress import Scored
 from experiments.evaluation.results import Results, find_results, read_results
 from experiments.evaluation.scores import Record
 
@@ -21,7 +22,13 @@ _TOLERANCE = 1e-3  # of scores of the same on two machines, dB
 # What may differ in the descriptions of methods that restore alike; files have their hashes.
 _OF_A_RUN = ("leak", "random_start", "shipped", "source", "basis_of")
 
-_Key = tuple[str, str, str]
+
+class _Known(NamedTuple):
+    """Scores of an image by a method, what was recorded of the image, and the file."""
+
+    case: dict[str, Any]
+    records: list[Record]
+    path: Path
 
 
 class Earlier:
@@ -41,9 +48,7 @@ class Earlier:
             the same; or none that has any of this evaluation.
         """
         self._methods = {method["label"]: _plain(method) for method in config["methods"]}
-        self._found: dict[_Key, list[Record]] = {}
-        self._hashes: dict[_Key, dict[str, str]] = {}
-        sources: dict[_Key, Path] = {}
+        self._known: dict[tuple[str, str], list[_Known]] = {}
         reasons = []
         for path in find_results(paths):
             results = read_results(path)
@@ -52,24 +57,15 @@ class Earlier:
                 first = differ[0]
                 reasons.append(f"{path}: {first} was {former[first]!r} and is {config[first]!r}")
                 continue
-            found = self._scores(results)
-            if not found:
+            if not self._add(results, path):
                 reasons.append(f"{path}: its methods, their options or files, or images are others")
-            for key, records in found.items():
-                if _differ(self._found.get(key, records), records):
-                    raise ValueError(
-                        f"--reuse: {path} and {sources[key]} have different scores of {key[1]} on "
-                        f"{key[0]}; give one of the two"
-                    )
-                self._found.setdefault(key, records)
-                sources.setdefault(key, path)
-        if reasons and not self._found:
+        if reasons and not self._known:
             more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
             raise ValueError(
                 f"--reuse: nothing there is of this evaluation: {'; '.join(reasons[:3])}{more}"
             )
 
-    def find(self, about: dict[str, Any], label: str) -> list[Record] | None:
+    def find(self, about: dict[str, Any], label: str) -> Scored | None:
         """Scores of a method, every correction of them.
 
         Args:
@@ -79,33 +75,41 @@ class Earlier:
         Returns:
           The scores, or None if the same method did not restore the very same image.
         """
-        key = (about["image"], label, _fingerprint(about))
-        former = self._hashes.get(key, {})
-        if any(former[name] != about[name] for name in _HASHES if name in former):
-            return None
-        return self._found.get(key)
+        known = self._find(about, label)
+        return None if known is None else Scored(known.records, None, reused=True)
 
-    def _scores(self, results: Results) -> dict[_Key, list[Record]]:
-        """Scores of the methods that are the same now."""
-        former = {method["label"]: _plain(method) for method in results.config["methods"]}
-        same = {label for label, about in former.items() if self._methods.get(label) == about}
-        cases = {
-            case["image"]: case
-            for case in results.cases
-            if all(key in case for key in _OF_AN_IMAGE)
-        }
-        found: dict[_Key, list[Record]] = {}
+    def _find(self, about: dict[str, Any], label: str) -> _Known | None:
+        known = self._known.get((about["image"], label), [])
+        return next((one for one in known if _same_image(one.case, about)), None)
+
+    def _add(self, results: Results, path: Path) -> bool:
+        """Takes in the scores of the methods that are the same now; whether there are any."""
+        records: dict[tuple[str, str], list[Record]] = {}
         for record in results.records:
-            if record.method in same and record.image in cases:
-                case = cases[record.image]
-                key = (record.image, record.method, _fingerprint(case))
-                self._hashes.setdefault(key, {name: case[name] for name in _HASHES if name in case})
-                found.setdefault(key, []).append(record)
-        return found
+            records.setdefault((record.image, record.method), []).append(record)
+        former = {method["label"]: _plain(method) for method in results.config["methods"]}
+        same = [label for label, about in former.items() if self._methods.get(label) == about]
+        cases = [case for case in results.cases if all(key in case for key in _OF_AN_IMAGE)]
+        found = [
+            (case, label, records[case["image"], label])
+            for case in cases
+            for label in same
+            if (case["image"], label) in records
+        ]
+        for case, label, scores in found:
+            known = self._find(case, label)
+            if known is not None and _differ(known.records, scores):
+                raise ValueError(
+                    f"--reuse: {path} and {known.path} have different scores of {label} on "
+                    f"{case['image']}; give one of the two"
+                )
+            self._known.setdefault((case["image"], label), []).append(_Known(case, scores, path))
+        return bool(found)
 
 
-def _fingerprint(about: dict[str, Any]) -> str:
-    return json.dumps([about[key] for key in _OF_AN_IMAGE])
+def _same_image(former: dict[str, Any], about: dict[str, Any]) -> bool:
+    hashes = [name for name in _HASHES if name in former and name in about]
+    return all(former[key] == about[key] for key in (*_OF_AN_IMAGE, *hashes))
 
 
 def _plain(method: dict[str, Any]) -> dict[str, Any]:
