@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from pathlib import Path
 
 import jax
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import skimage.data  # noqa: E402
+from PIL import Image  # noqa: E402
 
 import glra_jax as gx  # noqa: E402
 from glra_jax.kernel_families import sample_inverses  # noqa: E402
@@ -80,6 +82,33 @@ def random_model(started: Callable[[str], gx.Model]) -> gx.Model:
         for name, weights in model.params.items()
     }
     return gx.Model(model.basis, params, model.config)
+
+
+@pytest.fixture(scope="session")
+def photographs(colour_photograph: np.ndarray) -> dict[str, np.ndarray]:
+    """Three, named a, b and c, of 44×60 pixels, 8 bits."""
+    pixels = np.uint8(np.round(colour_photograph * 255))
+    return {
+        name: pixels[10 * i : 10 * i + 44, 20 * i : 20 * i + 60] for i, name in enumerate("abc")
+    }
+
+
+@pytest.fixture
+def triplets(tmp_path: Path, photographs: dict[str, np.ndarray]) -> Path:
+    """A folder of triplets as released, with factors of 1.05, 1.10 and 1.15."""
+    folder = tmp_path / "triplets"
+    folder.mkdir()
+    spread = np.exp(-0.5 * ((np.arange(9) - 4) / 1.2) ** 2)
+    kernel_pixels = np.uint8(np.round(255 * np.outer(spread, spread)))
+    kernel = jnp.asarray(kernel_pixels / kernel_pixels.sum(), jnp.float32)
+    for index, (name, pixels) in enumerate(photographs.items()):
+        rng = np.random.default_rng(index)
+        y = np.asarray(gx.blur(jnp.asarray(pixels / 255, jnp.float32), kernel))
+        y = np.clip((1.05 + 0.05 * index) * y + rng.uniform(0, 0.01, y.shape), 0, 1)
+        Image.fromarray(np.uint8(np.round(255 * y))).save(folder / f"{name}_batch.png")
+        Image.fromarray(pixels).save(folder / f"{name}_gt.png")
+        Image.fromarray(kernel_pixels).save(folder / f"{name}_kernel.png")
+    return folder
 
 
 # By method, at 1, 2 and 3 % of noise.
