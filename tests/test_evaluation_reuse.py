@@ -108,7 +108,7 @@ def test_hashes_count_where_a_file_has_them(start, restored, tmp_path):
     assert restored == [(name, "blurred") for name in NAMES]
 
 
-def test_other_weights_are_not_taken_for_the_same(self, triplets, tmp_path, random_model, restored):
+def test_other_weights_are_not_taken_for_the_same(triplets, tmp_path, random_model, restored):
     path = tmp_path / "m.safetensors"
     common = [
         *("--triplets", str(triplets), "--margin", str(MARGIN), "--sheet", "0"),
