@@ -95,6 +95,7 @@ def test_first_three_layers_with_an_even_support(photograph, motion):
     np.testing.assert_allclose(maps[0].sum(axis=-1), eq_8(y, basis, core), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_first_three_layers_at_full_size(photograph, motion):
     basis = orthonormal_basis(151, 50)
     core = gx.project(basis, gx.pseudo_inverse(motion))
