@@ -425,7 +425,7 @@ def test_pictures_are_drawn(runs):
 
 @pytest.mark.slow
 def test_the_smoke_run_without_options(tmp_path):
-    """The first command of the README: the network at its real size, five minutes."""
+    """The first command of the README: the network at its real size."""
     done = subprocess.run(
         [sys.executable, "-m", "experiments.train", "--workdir", str(tmp_path)],
         cwd=ROOT,
