@@ -10,6 +10,7 @@ import pytest
 import scipy.signal
 
 import glra_jax as gx
+from glra_jax import network
 
 SUPPORT = 31
 REACH = 10  # of layers 4 and 6: 7 + 3 pixels
@@ -143,9 +144,7 @@ def noisy(patch):
     return np.float32(np.stack([patch, patch[::-1]]) + draws).clip(0, 1)[..., None]
 
 
-@partial(jax.jit, static_argnums=3)
-def apply_network(variables, y, core, network):
-    return network.apply(variables, y, core)
+apply_network = jax.jit(network.restore, static_argnums=0)
 
 
 def restored_with(restore, core, y, model):
@@ -155,7 +154,7 @@ def restored_with(restore, core, y, model):
         inverse = left @ np.float64(core) @ right.T
         return scipy.signal.convolve2d(pad(np.float64(y), "edge"), inverse, mode="valid")
     continued = pad(y, "edge", REACH)[None, ..., None]
-    x = apply_network({"params": model.params}, continued, core, model.network())
+    x = apply_network(model.network(), model.params, continued, core)
     return x[0, REACH:-REACH, REACH:-REACH, 0]
 
 
