@@ -10,11 +10,11 @@ import tyro
 from experiments.benchmarks.accelerator import compare_precisions
 from experiments.benchmarks.layers import compare_layers
 from experiments.benchmarks.lowrank import compare_glra
+from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.memory import measure
 from experiments.benchmarks.network import compare_photograph, compare_steps
 from experiments.benchmarks.timing import Comparison, format_table
-from experiments.machine import describe_machine
-from experiments.pictures import save_ratios
+from experiments.pictures.training_sheet import save_ratios
 from glra_jax import validation
 
 Section = Literal["step", "photograph", "layers", "glra", "memory", "pixels", "accelerator"]

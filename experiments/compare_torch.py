@@ -19,19 +19,19 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from experiments.comparison_report import Difference, Row, write_report
-from experiments.exact_cores import exact_core
-from experiments.model_files import read_model
-from experiments.torch_sides import OPTIMIZERS, JaxSide, TorchSide, Weights
-from glra_jax.batches import Batch
-from glra_jax.caffe import read_basis
+from experiments.evaluation.model_files import read_model
+from experiments.torch_comparison.exact_cores import exact_core
+from experiments.torch_comparison.report import Difference, Row, write_report
+from experiments.torch_comparison.sides import OPTIMIZERS, JaxSide, TorchSide, Weights
 from glra_jax.datasets import embedded_photographs, pack_planes
+from glra_jax.interop.caffe import read_basis
 from glra_jax.kernel_families import sample_kernel
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model, ModelConfig, initial_model
 from glra_jax.restoration import core_for
-from glra_jax.training import training_basis, training_batch
-from glra_jax.training_config import TrainConfig
+from glra_jax.training.batches import Batch
+from glra_jax.training.config import TrainConfig
+from glra_jax.training.step import training_basis, training_batch
 
 Result = TypeVar("Result")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from experiments.drawing import new_figure
+from experiments.pictures.drawing import new_figure
 from glra_jax import validation
 
 # The paper: 200,000 steps took 30 hours on one K80.

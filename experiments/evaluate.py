@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from experiments.benchmarks.machine import describe_machine
 from experiments.evaluation.cases import Case, PendingCase, check_cases, scored_part
 from experiments.evaluation.leaks import check_labels, describe_methods
 from experiments.evaluation.methods import Method, collect
@@ -19,7 +20,6 @@ from experiments.evaluation.results import NAMES, SHEET, Results, check_output
 from experiments.evaluation.reuse import Earlier
 from experiments.evaluation.scores import AS_IT_IS, Record, corrections, score_image
 from experiments.evaluation.sheet import Example, choose_examples, draw_sheet
-from experiments.machine import describe_machine
 from glra_jax.atomic_files import write_atomically
 
 

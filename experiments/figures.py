@@ -13,8 +13,6 @@ import tyro
 from tqdm import tqdm
 
 import glra_jax as gx
-from experiments.drawing import csv_bytes, npz_bytes, png_bytes, save
-from experiments.held_out import example_kernel
 from experiments.paper_figures.core_structure import compute_core_structure, draw_core_structure
 from experiments.paper_figures.feature_maps import (
     compute_map_comparison,
@@ -35,6 +33,8 @@ from experiments.paper_figures.truncation import (
     draw_truncation,
     tabulate_truncation,
 )
+from experiments.pictures.drawing import csv_bytes, npz_bytes, png_bytes, save
+from experiments.training_runs.held_out import example_kernel
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import tyro
 from tqdm import tqdm
 
 import glra_jax as gx
+from experiments.baselines import BASELINES
 from experiments.evaluation.sheet import Example, draw_sheet
-from experiments.held_out import example_kernel
-from experiments.rivals import RIVALS
+from experiments.training_runs.held_out import example_kernel
 from glra_jax import validation
 from glra_jax.atomic_files import write_atomically
 from glra_jax.datasets import embedded_photographs
@@ -59,23 +59,23 @@ class ShowcaseOptions:
     Attributes:
       output: PNG file.
       model: name or file of the model.
-      rivals: classical methods; of each photograph the one of highest PSNR is shown.
+      baselines: classical methods; of each photograph the one of highest PSNR is shown.
       noise: standard deviation of the noise, above 0; all methods are told.
       overwrite: allow the file to be replaced.
     """
 
     output: Path = Path("runs/showcase.png")
     model: str = DEFAULT_MODEL
-    rivals: tuple[str, ...] = ("wiener", "richardson_lucy", "hl", "tv_saturated", "epll", "vem")
+    baselines: tuple[str, ...] = ("wiener", "richardson_lucy", "hl", "tv_saturated", "epll", "vem")
     noise: float = 0.01
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
 
     def __post_init__(self) -> None:
         validation.check_positive(self.noise, "noise")
-        if not self.rivals:
-            raise ValueError("rivals is empty; name at least one of " + ", ".join(RIVALS))
-        for rival in self.rivals:
-            validation.check_choice(rival, "rivals", tuple(RIVALS))
+        if not self.baselines:
+            raise ValueError("baselines is empty; name at least one of " + ", ".join(BASELINES))
+        for baseline in self.baselines:
+            validation.check_choice(baseline, "baselines", tuple(BASELINES))
 
 
 def degrade_scene(scene: Scene, key: jax.Array, noise: float) -> tuple[jax.Array, ...]:
@@ -97,18 +97,18 @@ def degrade_scene(scene: Scene, key: jax.Array, noise: float) -> tuple[jax.Array
 def restore_scene(
     scene: Scene, key: jax.Array, model: gx.Model, options: ShowcaseOptions
 ) -> Example:
-    """One photograph blurred, by the best rival, and by the model, with its scores."""
+    """One photograph blurred, by the best baseline, and by the model, with its scores."""
     sharp, blurred, kernel = degrade_scene(scene, key, options.noise)
     restored = {"blurred": blurred}
     restored |= {
-        name: RIVALS[name](blurred, kernel, noise=options.noise, family=scene.family)
-        for name in tqdm(options.rivals, desc=scene.photograph, unit="method")
+        name: BASELINES[name](blurred, kernel, noise=options.noise, family=scene.family)
+        for name in tqdm(options.baselines, desc=scene.photograph, unit="method")
     }
     restored[options.model] = gx.deconvolve(blurred, kernel, model, noise=options.noise)
     inner = (slice(_EDGE, -_EDGE),) * 2
     images = {name: jnp.clip(image[inner], 0.0, 1.0) for name, image in restored.items()}
     scores = {name: float(gx.psnr(image, sharp[inner])) for name, image in images.items()}
-    best = max(options.rivals, key=scores.__getitem__)
+    best = max(options.baselines, key=scores.__getitem__)
     shown = ("blurred", best, options.model)
     lights = ", lights blown out" if scene.exposure > 1 else ""
     return Example(

@@ -12,15 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from experiments.held_out import restore_held_out, score_table
-from experiments.pictures import save_curve, save_sheet
-from experiments.run_options import TrainOptions, describe_run, parse
-from experiments.training_photographs import load_planes
-from glra_jax.basis_cache import cached_training_basis, default_cache_folder
-from glra_jax.checkpoints import CheckpointError, Checkpoints, Saved
+from experiments.pictures.training_sheet import save_curve, save_sheet
+from experiments.training_runs.held_out import restore_held_out, score_table
+from experiments.training_runs.options import TrainOptions, describe_run, parse
+from experiments.training_runs.photographs import load_planes
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model, load_model, save_model
-from glra_jax.training import (
+from glra_jax.training.basis_cache import cached_training_basis, default_cache_folder
+from glra_jax.training.checkpoints import CheckpointError, Checkpoints, Saved
+from glra_jax.training.config import TrainConfig
+from glra_jax.training.step import (
     Metrics,
     TrainState,
     check_initial,
@@ -30,7 +31,6 @@ from glra_jax.training import (
     replicated,
     trained_model,
 )
-from glra_jax.training_config import TrainConfig
 
 _COLUMNS = ("step", "loss", "psnr", "learning_rate", "seconds")
 

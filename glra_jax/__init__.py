@@ -5,8 +5,8 @@ Approximation" (NeurIPS 2018). Arrays: float32 images in [0, 1], channels last; 
 sum 1, centre at `size // 2`; blurring is true convolution.
 """
 
-from glra_jax.convolution import correlate
 from glra_jax.cores import deconvolution_core
+from glra_jax.correlation.correlate import correlate
 from glra_jax.degradation import blur, degrade, sharp_target
 from glra_jax.glra import fit_glra
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
@@ -27,11 +27,11 @@ from glra_jax.model import (
     load_model,
     save_model,
 )
-from glra_jax.network import DeconvNet
+from glra_jax.networks.glra import DeconvNet
+from glra_jax.networks.initialization import init_params
 from glra_jax.noise import estimate_noise, smoothness_for
 from glra_jax.restoration import deconvolve, deconvolve_linear
 from glra_jax.restorer import Restorer, even_tile, prepare
-from glra_jax.starts import init_params
 
 __version__ = "0.1.0"
 

@@ -22,8 +22,8 @@ from glra_jax import validation
 from glra_jax.atomic_files import write_atomically
 from glra_jax.cores import CORES, Core
 from glra_jax.lowrank import Basis
-from glra_jax.network import DeconvNet, Params
-from glra_jax.starts import init_params
+from glra_jax.networks.glra import DeconvNet, Params
+from glra_jax.networks.initialization import init_params
 
 DEFAULT_MODEL = "glra"
 
@@ -102,7 +102,7 @@ def initial_model(
     Args:
       key: PRNG key.
       basis: from `fit_glra`.
-      start: see `glra_jax.starts`.
+      start: see `glra_jax.networks.initialization`.
       features: maps between layers 4 and 6.
       regularization: of the pseudo-inverse.
       noise_weight: see `ModelConfig`.

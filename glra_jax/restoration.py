@@ -16,7 +16,7 @@ from glra_jax.cores import deconvolution_core
 from glra_jax.degradation import BOUNDARIES, batched, pad_for_kernel, unbatched
 from glra_jax.lowrank import reconstruct
 from glra_jax.model import Model, default_model
-from glra_jax.network import restore
+from glra_jax.networks.glra import restore
 from glra_jax.noise import estimate_noise, smoothness_for
 
 # Layers 4 and 6 pad their maps with zeros; an image continued so much further does not see them.
@@ -48,7 +48,7 @@ def deconvolve(
       noise: standard deviation of the noise in `y`, for models whose pseudo-inverse depends on it
         (`model.config.noise_weight` is not 0); None estimates it, from all of `y` together.
       regularization: of the pseudo-inverse; None takes the one that the model was trained with.
-      method: way of computing, see `glra_jax.convolution.correlate`.
+      method: way of computing, see `glra_jax.correlation.correlate.correlate`.
 
     Returns:
       The restored image in (0, 1), of the shape (but for `"valid"`) and dtype of `y`.

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import validation
-from glra_jax.convolution import prepare_filters
 from glra_jax.cores import unscaled_core
+from glra_jax.correlation.correlate import prepare_filters
 from glra_jax.degradation import BOUNDARIES, convolution_padding
 from glra_jax.lowrank import brightness
 from glra_jax.model import Model
-from glra_jax.network import PREPARED
+from glra_jax.networks.glra import PREPARED
 from glra_jax.restoration import (
     REFINEMENT_REACH,
     check_model,
@@ -155,7 +155,7 @@ def prepare(
       noise: standard deviation of the noise in the images; needed if the model's pseudo-inverse
         depends on it (`model.config.noise_weight` is not 0), see `estimate_noise`.
       regularization: of the pseudo-inverse; None takes the one that the model was trained with.
-      method: way of computing, see `glra_jax.convolution.correlate`.
+      method: way of computing, see `glra_jax.correlation.correlate.correlate`.
 
     Returns:
       A `Restorer`: call it with images.

@@ -112,7 +112,7 @@ def triplets(tmp_path: Path, photographs: dict[str, np.ndarray]) -> Path:
 
 
 # By method, at 1, 2 and 3 % of noise.
-RIVAL_PARAMETERS = {
+BASELINE_PARAMETERS = {
     "wiener": (0.02, 0.03, 0.04),
     "richardson_lucy": (20, 12, 8),
     "hl": (1600.0, 800.0, 400.0),
@@ -124,16 +124,16 @@ RIVAL_PARAMETERS = {
 
 
 @pytest.fixture(scope="module")
-def rival_parameters() -> Iterator[None]:
-    """Parameters of the rivals that do not change when they are tuned anew."""
-    from experiments.rivals import tuned
+def baseline_parameters() -> Iterator[None]:
+    """Parameters of the baselines that do not change when they are tuned anew."""
+    from experiments.baselines import tuned
 
     chosen = {
         method: {
             family: dict(zip(("0.01", "0.02", "0.03"), values, strict=True))
             for family in tuned.FAMILY_CHOICES
         }
-        for method, values in RIVAL_PARAMETERS.items()
+        for method, values in BASELINE_PARAMETERS.items()
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuned, "tuning_record", lambda: {"chosen": chosen})

@@ -9,8 +9,8 @@ import pytest
 import scipy.signal
 
 import glra_jax as gx
-from glra_jax.batches import batch_key, make_batch
 from glra_jax.datasets.planes import pack_planes
+from glra_jax.training.batches import batch_key, make_batch
 
 PATCH = 40
 WHOLE_BASIS = gx.Basis(jnp.eye(31), jnp.eye(31))

@@ -15,7 +15,8 @@ import pytest
 from scipy.signal import correlate
 
 import glra_jax as gx
-from glra_jax import caffe, interop
+from glra_jax import interop
+from glra_jax.interop import caffe
 
 pytest.importorskip("google.protobuf")
 

@@ -16,9 +16,10 @@ import pytest
 import skimage.data
 
 import glra_jax as gx
-from glra_jax.checkpoints import CheckpointError, Checkpoints, Saved
 from glra_jax.datasets import pack_planes
-from glra_jax.training import (
+from glra_jax.training.checkpoints import CheckpointError, Checkpoints, Saved
+from glra_jax.training.config import TrainConfig
+from glra_jax.training.step import (
     TrainState,
     create_state,
     data_mesh,
@@ -26,7 +27,6 @@ from glra_jax.training import (
     replicated,
     training_basis,
 )
-from glra_jax.training_config import TrainConfig
 
 # Reading damaged files leaves futures and coroutines of tensorstore, which complain when they
 # end after orbax has closed its event loop; the error itself reaches the caller, and is tested.
@@ -240,7 +240,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_checkpoints import DESCRIPTION, small
-from glra_jax.checkpoints import Checkpoints
+from glra_jax.training.checkpoints import Checkpoints
 
 def kill(event, args):
     if event == "os.rename" and str(args[0]).endswith("15.orbax-checkpoint-tmp"):

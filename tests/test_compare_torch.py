@@ -13,15 +13,16 @@ import scipy.fft
 from test_caffe import net_bytes, random_layers
 
 import glra_jax as gx
-from experiments import compare_torch, torch_sides
-from experiments.comparison_report import Row
-from experiments.model_files import read_model
+from experiments import compare_torch
+from experiments.evaluation.model_files import read_model
+from experiments.torch_comparison import sides as torch_sides
+from experiments.torch_comparison.report import Row
 from glra_jax import interop
-from glra_jax.batches import Batch
 from glra_jax.restoration import core_for
+from glra_jax.training.batches import Batch
 
 torch = pytest.importorskip("torch")
-from experiments import torch_reference  # noqa: E402
+from experiments.torch_comparison import reference as torch_reference  # noqa: E402
 
 # Nearly all the time goes into compiling: the program runs once for all tests of its report, with
 # blur kernels that compile quickly, and a network as small as their default sizes allow.

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import glra_jax as gx
-from glra_jax.convolution import choose_method, correlate
+from glra_jax.correlation.correlate import choose_method, correlate
 
 # Images (N, H, W), filters (h, w, C, O).
 SHAPES = {

@@ -16,6 +16,8 @@ from PIL import Image
 
 import glra_jax as gx
 from experiments import evaluate
+from experiments.baselines import BASELINES, patch_prior
+from experiments.baselines.tuned import tuning_record
 from experiments.evaluation import methods as methods_module
 from experiments.evaluation.cases import PendingCase, check_cases, scored_part
 from experiments.evaluation.leaks import check_labels, describe_methods, leak_of
@@ -31,8 +33,6 @@ from experiments.evaluation.triplets import (
     recognize_family,
     triplet_cases,
 )
-from experiments.rivals import RIVALS, patch_prior
-from experiments.rivals.tuned import tuning_record
 from glra_jax import interop
 
 TRIPLETS = "GLRA_JAX_RELEASE_TRIPLETS"
@@ -262,7 +262,7 @@ class TestMethods:
         expected = {
             "blurred": y,
             "eq8": gx.deconvolve_linear(y, kernel, random_model),
-            specs[2]: RIVALS["wiener"](y, kernel, noise_to_signal=0.25, boundary="wrap"),
+            specs[2]: BASELINES["wiener"](y, kernel, noise_to_signal=0.25, boundary="wrap"),
             "small": gx.deconvolve(y, kernel, random_model),
         }
         for label, method in found.items():
@@ -299,7 +299,7 @@ class TestMethods:
         np.testing.assert_allclose(method.restore(y, np.asarray(kernel)), expected, atol=2e-5)
         assert np.abs(expected - plain).max() > 0.01
 
-    def test_noise_is_handed_to_rivals(self):
+    def test_noise_is_handed_to_baselines(self):
         told, own = collect(["hl", "hl:noise=0.03"], [], noise=0.02)
         assert told.about["options"] == {"noise": 0.02}
         assert own.about["options"] == {"noise": 0.03}
@@ -310,7 +310,7 @@ class TestMethods:
         assert (own["source"], own["shipped"]) == (Path(model_file).name, False)
         assert own["sha256"] == hashlib.sha256(Path(model_file).read_bytes()).hexdigest()
 
-    def test_what_rivals_learnt_is_recorded(self, monkeypatch):
+    def test_what_baselines_learnt_is_recorded(self, monkeypatch):
         specs = ["hl", "hl:family=disk", "hl:weight=2000", "epll"]
         any_family, disk, own, epll = (m.about for m in collect(specs, [], noise=0.01))
         chosen = tuning_record()["chosen"]
@@ -385,7 +385,7 @@ class TestMethods:
     def test_caffe_model(self, photographs, tmp_path):
         from test_caffe import net_bytes, random_basis, random_layers
 
-        caffe = pytest.importorskip("glra_jax.caffe")
+        caffe = pytest.importorskip("glra_jax.interop.caffe")
         pytest.importorskip("google.protobuf")
         left, right = random_basis()
         np.savez(tmp_path / "basis.npz", left=left, right=right)
@@ -419,7 +419,7 @@ class TestOptions:
         with pytest.raises(ValueError, match=message):
             EvaluateOptions(**options)
 
-    def test_noise_that_rivals_are_told(self):
+    def test_noise_that_baselines_are_told(self):
         assert EvaluateOptions(noise=0.02).noise_deviation == 0.02
         even = np.random.default_rng(0).uniform(0, 0.02, 100_000).std()
         release = EvaluateOptions(noise=0.02, protocol="release")
@@ -428,7 +428,7 @@ class TestOptions:
     def test_leaks(self):
         options = EvaluateOptions(bsds500="val", models=("glra-release", "x=glra-release"))
         packaged, x = collect([], options.models, noise=0.01)
-        (rival,) = collect(["hl"], [], noise=0.01)
+        (baseline,) = collect(["hl"], [], noise=0.01)
         assert leak_of(packaged, options) == "no leak"  # the package's models never saw it
         for split in ("train", "test"):
             assert leak_of(packaged, EvaluateOptions(bsds500=split)) == "leak"
@@ -438,20 +438,20 @@ class TestOptions:
         assert leak_of(foreign, options) == "not said"
         assert leak_of(foreign, EvaluateOptions(leaky=("x",))) == "leak"
         assert leak_of(foreign, EvaluateOptions(clean=("x",))) == "no leak"
-        assert leak_of(rival, options) == "no leak"
-        assert leak_of(rival, EvaluateOptions(bsds500="train")) == "leak"
-        assert leak_of(rival, EvaluateOptions()) == "no leak"  # embedded
+        assert leak_of(baseline, options) == "no leak"
+        assert leak_of(baseline, EvaluateOptions(bsds500="train")) == "leak"
+        assert leak_of(baseline, EvaluateOptions()) == "no leak"  # embedded
         for where in ({"images": Path("folder")}, {"triplets": Path("folder")}):
-            assert leak_of(rival, EvaluateOptions(**where)) == "not said"
-            assert leak_of(rival, EvaluateOptions(**where, clean=("hl",))) == "no leak"
-            assert leak_of(rival, EvaluateOptions(**where, leaky=("hl",))) == "leak"
+            assert leak_of(baseline, EvaluateOptions(**where)) == "not said"
+            assert leak_of(baseline, EvaluateOptions(**where, clean=("hl",))) == "no leak"
+            assert leak_of(baseline, EvaluateOptions(**where, leaky=("hl",))) == "leak"
             for method in collect(["blurred", "eq8"], ["glra-release"], noise=0.01)[:2]:
                 assert leak_of(method, EvaluateOptions(**where)) == "no leak"  # nothing was learnt
         with pytest.raises(ValueError, match="both name 'x'"):
             check_labels([x], EvaluateOptions(leaky=("x",), clean=("x",)))
-        with pytest.raises(ValueError, match="no model or rival is called 'y'; there are: x, hl"):
-            check_labels([x, rival], EvaluateOptions(leaky=("y",)))
-        check_labels([x, rival], EvaluateOptions(leaky=("x",), clean=("hl",)))
+        with pytest.raises(ValueError, match="baseline is called 'y'; there are: x, hl"):
+            check_labels([x, baseline], EvaluateOptions(leaky=("y",)))
+        check_labels([x, baseline], EvaluateOptions(leaky=("x",), clean=("hl",)))
 
     def test_random_starts(self, model_file):
         models = ("glra-random-init", f"x={model_file}", f"y={model_file}")
@@ -487,7 +487,7 @@ class TestProgram:
 
         # Each row of Wiener on the second image, by hand.
         case = triplet_cases(triplets)[1].make()
-        out = np.asarray(RIVALS["wiener"](case.blurred, case.kernel, noise_to_signal=0.01))
+        out = np.asarray(BASELINES["wiener"](case.blurred, case.kernel, noise_to_signal=0.01))
         out = out[INNER].astype(np.float64)
         truth = case.sharp[INNER]
         divisors = {"as it is": 1.0, "÷ 1.1": 1.1, "÷ own factor": case.gain}

@@ -13,7 +13,6 @@ import scipy.ndimage
 from PIL import Image
 
 import glra_jax as gx
-from experiments.drawing import csv_bytes, npz_bytes, png_bytes, save
 from experiments.figures import main
 from experiments.paper_figures.core_structure import (
     compute_core_structure,
@@ -48,6 +47,7 @@ from experiments.paper_figures.truncation import (
     draw_truncation,
     tabulate_truncation,
 )
+from experiments.pictures.drawing import csv_bytes, npz_bytes, png_bytes, save
 
 SUPPORT = 31
 

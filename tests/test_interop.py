@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 import glra_jax as gx
 from glra_jax import interop
 from glra_jax.interop.entries import check_basis
-from glra_jax.network import DeconvNet, restore
+from glra_jax.networks.glra import DeconvNet, restore
 
 
 def kernel_shapes(support, rank, features):
@@ -600,7 +600,7 @@ def test_pytorch_is_needed_for_its_own_files_only(model, tmp_path, monkeypatch):
 
 def test_extras_are_not_imported():
     program = (
-        "import sys; import glra_jax.interop, glra_jax.caffe, experiments.compare_torch;"
+        "import sys; import glra_jax.interop, glra_jax.interop.caffe, experiments.compare_torch;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=120).returncode == 0
@@ -611,7 +611,7 @@ def test_extras_are_not_imported():
 
 def torch_network(state):
     torch = pytest.importorskip("torch")
-    from experiments.torch_reference import DeconvNet as TorchNet
+    from experiments.torch_comparison.reference import DeconvNet as TorchNet
 
     tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
     network = TorchNet(tensors["basis.left"], tensors["basis.right"], features=14)

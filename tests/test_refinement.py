@@ -7,8 +7,8 @@ import pytest
 import scipy.signal
 
 import glra_jax as gx
-from glra_jax.network import restore
-from glra_jax.refinement import LAYERS, Refinement, low_rank_restoration, tie, untie
+from glra_jax.networks.glra import restore
+from glra_jax.networks.refinement import LAYERS, Refinement, low_rank_restoration, tie, untie
 
 FEATURES = 16
 

@@ -10,7 +10,7 @@ import pytest
 import scipy.signal
 
 import glra_jax as gx
-from glra_jax import network
+from glra_jax.networks import glra as network
 
 SUPPORT = 31
 REACH = 10  # of layers 4 and 6: 7 + 3 pixels

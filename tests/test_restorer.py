@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import glra_jax as gx
-from glra_jax.convolution import correlate, prepare_filters
+from glra_jax.correlation.correlate import correlate, prepare_filters
 
 
 @pytest.fixture(scope="module")

@@ -29,11 +29,11 @@ def test_lights_are_blurred_before_they_are_clipped():
     assert (blurred - after)[8:-8, 8:-8].max() > 0.05
 
 
-def test_the_best_rival_is_shown_with_its_score(small_model, monkeypatch):
+def test_the_best_baseline_is_shown_with_its_score(small_model, monkeypatch):
     monkeypatch.setattr(showcase, "_EDGE", 10)
-    options = ShowcaseOptions(model="small", rivals=("wiener", "hl"))
+    options = ShowcaseOptions(model="small", baselines=("wiener", "hl"))
     example = restore_scene(showcase.SCENES[0], jax.random.key(1), small_model, options)
-    best = max(options.rivals, key=example.scores.__getitem__)
+    best = max(options.baselines, key=example.scores.__getitem__)
     assert list(example.images) == ["blurred", best, "small"]
     for name, image in example.images.items():
         error = np.mean((image.astype(np.float64) - example.sharp) ** 2)
@@ -42,7 +42,7 @@ def test_the_best_rival_is_shown_with_its_score(small_model, monkeypatch):
 
 def test_the_program_writes_a_picture_once(tmp_path, capsys):
     path = tmp_path / "new" / "show.png"
-    arguments = ["--output", str(path), "--rivals", "wiener"]
+    arguments = ["--output", str(path), "--baselines", "wiener"]
     main(arguments)
     with Image.open(io.BytesIO(path.read_bytes())) as picture:
         assert picture.format == "PNG"
@@ -54,8 +54,8 @@ def test_the_program_writes_a_picture_once(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "quoted"),
     [
-        ({"rivals": ()}, "rivals is empty"),
-        ({"rivals": ("magic",)}, "magic"),
+        ({"baselines": ()}, "baselines is empty"),
+        ({"baselines": ("magic",)}, "magic"),
         ({"noise": 0.0}, r"noise.*0\.0"),
     ],
 )

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 import glra_jax as gx
-from glra_jax.checkpoints import Checkpoints, Saved
-from glra_jax.soap import scale_by_soap
-from glra_jax.training import TrainState
+from glra_jax.training.checkpoints import Checkpoints, Saved
+from glra_jax.training.soap import scale_by_soap
+from glra_jax.training.step import TrainState
 
 SHAPES = {
     "bank": (2, 3, 4, 5),

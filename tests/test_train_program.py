@@ -20,13 +20,13 @@ import skimage.metrics
 from PIL import Image
 
 import glra_jax as gx
-from experiments.run_options import TrainOptions, describe_run, parse
 from experiments.train import MetricsLog, main, read_metrics, start_or_resume
-from experiments.training_photographs import load_photographs, load_planes
-from glra_jax.basis_cache import cached_training_basis
-from glra_jax.checkpoints import Checkpoints, Saved
-from glra_jax.training import Metrics, TrainState, create_state, data_mesh
-from glra_jax.training_config import PRESETS, TrainConfig
+from experiments.training_runs.options import TrainOptions, describe_run, parse
+from experiments.training_runs.photographs import load_photographs, load_planes
+from glra_jax.training.basis_cache import cached_training_basis
+from glra_jax.training.checkpoints import Checkpoints, Saved
+from glra_jax.training.config import PRESETS, TrainConfig
+from glra_jax.training.step import Metrics, TrainState, create_state, data_mesh
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -493,7 +493,7 @@ def test_a_fitted_basis_is_kept_by_what_it_depends_on(tmp_path, monkeypatch):
         values = np.random.default_rng(len(fitted)).normal(size=(2, 9, 2))
         return gx.Basis(*np.float32(values))
 
-    monkeypatch.setattr("glra_jax.basis_cache.training_basis", fit)
+    monkeypatch.setattr("glra_jax.training.basis_cache.training_basis", fit)
     config = parse(TINY).config
     first = cached_training_basis(config, tmp_path / "cache")
     again = cached_training_basis(replace(config, steps=7, batch=3), tmp_path / "cache")

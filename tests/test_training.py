@@ -13,11 +13,12 @@ from skimage.metrics import structural_similarity
 
 import glra_jax as gx
 from glra_jax.datasets import Planes, pack_planes
-from glra_jax.network import restore
-from glra_jax.refinement import LAYERS as REFINEMENT
-from glra_jax.refinement import tie
-from glra_jax.soap import scale_by_soap
-from glra_jax.training import (
+from glra_jax.networks.glra import restore
+from glra_jax.networks.refinement import LAYERS as REFINEMENT
+from glra_jax.networks.refinement import tie
+from glra_jax.training.config import TrainConfig
+from glra_jax.training.soap import scale_by_soap
+from glra_jax.training.step import (
     TrainState,
     check_initial,
     create_state,
@@ -35,7 +36,6 @@ from glra_jax.training import (
     training_basis,
     training_batch,
 )
-from glra_jax.training_config import TrainConfig
 
 # Compiling takes nearly all the time here, so tests share what is compiled; Gaussian kernels alone
 # compile three times faster than with motion. The paper's start, for which all weights have

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from glra_jax import KernelFamilies
-from glra_jax.training_config import PRESETS, TrainConfig
+from glra_jax.training.config import PRESETS, TrainConfig
 
 # What the paper's section 4 and the authors' solver file say; one dictionary for each.
 PUBLISHED = {

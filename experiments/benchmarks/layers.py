@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmarks.timing import Comparison, compare
-from glra_jax.convolution import choose_method, correlate
+from glra_jax.correlation.correlate import choose_method, correlate
 
 # Images (N, H, W, C), filters (h, w, C, O), padding.
 SHAPES = {

@@ -11,7 +11,7 @@ import optax
 
 import glra_jax as gx
 from experiments.benchmarks.timing import Comparison, compare
-from glra_jax.network import Params
+from glra_jax.networks.glra import Params
 
 PATCH = 256
 PHOTOGRAPH = (321, 481, 3)
@@ -84,7 +84,7 @@ def torch_network(model: gx.Model) -> Any:
     try:
         import torch
 
-        from experiments.torch_reference import DeconvNet
+        from experiments.torch_comparison.reference import DeconvNet
     except ImportError:
         return None
     left, right = (torch.from_numpy(np.array(b)) for b in model.basis)

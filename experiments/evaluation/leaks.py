@@ -7,8 +7,8 @@ from experiments.evaluation.methods import Method
 from experiments.evaluation.options import EvaluateOptions
 
 LEAK, NO_LEAK, UNKNOWN_LEAK = "leak", "no leak", "not said"
-# What the rivals' parameters and the patch prior were tuned and learnt on.
-_RIVALS_SPLITS = ("train",)
+# What the baselines' parameters and the patch prior were tuned and learnt on.
+_BASELINES_SPLITS = ("train",)
 # What the models of the package were trained on.
 _MODELS_SPLITS = ("train", "test")
 # Kinds of methods that learnt nothing from photographs; the basis of eq. 8 is fitted to kernels.
@@ -38,7 +38,7 @@ def leak_of(method: Method, options: EvaluateOptions) -> str:
         return UNKNOWN_LEAK
     if options.images or options.triplets:  # any photographs may lie there
         return UNKNOWN_LEAK
-    learnt_from = _MODELS_SPLITS if method.kind == "model" else _RIVALS_SPLITS
+    learnt_from = _MODELS_SPLITS if method.kind == "model" else _BASELINES_SPLITS
     return LEAK if options.bsds500 in learnt_from else NO_LEAK
 
 
@@ -58,7 +58,7 @@ def check_labels(methods: Sequence[Method], options: EvaluateOptions) -> None:
     for label in (*options.leaky, *options.clean):
         if label not in learnt:
             raise ValueError(
-                f"--leaky and --clean: no model or rival is called {label!r}; there are: "
+                f"--leaky and --clean: no model or baseline is called {label!r}; there are: "
                 f"{', '.join(learnt) or 'none'}"
             )
     for label in options.random:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_args
 
-from experiments.rivals import RIVALS
+from experiments.baselines import BASELINES
 from glra_jax.restoration import deconvolve_linear
 
 # Told by the evaluation itself, or not to be written as text.
@@ -18,16 +18,16 @@ def parse_method(spec: str) -> tuple[str, dict[str, Any]]:
       spec: for instance `wiener:noise_to_signal=0.001`.
 
     Returns:
-      "blurred", "eq8" or a name in `RIVALS`; and the options, of the types that its function takes.
+      "blurred", "eq8" or a name in `BASELINES`; and the options, of the types of its function.
 
     Raises:
       ValueError: an unknown name or option, an option twice, or a value of another type.
     """
     name, separator, rest = spec.partition(":")
-    if name not in ("blurred", "eq8", *RIVALS):
+    if name not in ("blurred", "eq8", *BASELINES):
         raise ValueError(
-            f"unknown method {name!r}; there are blurred, eq8, {', '.join(RIVALS)}; a network is "
-            f"given with --models"
+            f"unknown method {name!r}; there are blurred, eq8, {', '.join(BASELINES)}; a network "
+            f"is given with --models"
         )
     kinds = _kinds(name)
     options: dict[str, Any] = {}
@@ -51,7 +51,7 @@ def _kinds(name: str) -> dict[str, type]:
         return {}
     if name == "eq8":
         return {"model": str, "core": str} | _parameters(deconvolve_linear)
-    return _parameters(RIVALS[name])
+    return _parameters(BASELINES[name])
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, type]:

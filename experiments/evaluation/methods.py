@@ -1,7 +1,7 @@
-"""Methods by name: the blurred image itself, eq. 8, the classical rivals, and models.
+"""Methods by name: the blurred image itself, eq. 8, the classical baselines, and models.
 
 A method is written as in `experiments.evaluation.method_specs`; its options are those of the
-function, see `experiments.rivals`. A model is written `NAME`, `FILE` or `LABEL=FILE`.
+function, see `experiments.baselines`. A model is written `NAME`, `FILE` or `LABEL=FILE`.
 """
 
 import hashlib
@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.baselines import BASELINES
+from experiments.baselines.patch_prior import patch_prior_digest
+from experiments.baselines.tuned import ANY_FAMILY, tuning_record
 from experiments.evaluation.method_specs import parse_method
-from experiments.model_files import is_caffe, lacks_basis, read_model
-from experiments.rivals import RIVALS
-from experiments.rivals.patch_prior import patch_prior_digest
-from experiments.rivals.tuned import ANY_FAMILY, tuning_record
-from glra_jax import caffe, validation
+from experiments.evaluation.model_files import is_caffe, lacks_basis, read_model
+from glra_jax import validation
 from glra_jax.cores import CORES
+from glra_jax.interop import caffe
 from glra_jax.lowrank import Basis
 from glra_jax.model import DEFAULT_MODEL, Model, available_models, model_file
 from glra_jax.noise import estimate_noise
@@ -40,7 +41,7 @@ class Method:
 
     Attributes:
       label: what it is called in tables.
-      kind: "blurred", "eq8", "model", or the name of a rival.
+      kind: "blurred", "eq8", "model", or the name of a baseline.
       restore: from a blurred image and its kernel to the restored one, NumPy float32.
       about: what else is worth recording: options, the model's file and its hash.
       support: largest side of a kernel that it takes; None takes any.
@@ -99,7 +100,7 @@ def collect(
     Args:
       methods: see the module.
       models: see the module.
-      noise: standard deviation of the noise, which rivals are told.
+      noise: standard deviation of the noise, which baselines are told.
       basis: file with `left` and `right`, for weights that come without them: `.caffemodel` files,
         and PyTorch files that hold no basis.
 
@@ -163,13 +164,13 @@ def _method(spec: str, models: dict[str, NamedModel], noise: float) -> Method:
     if name == "eq8":
         return _linear_method(spec, options, models)
     options = {"noise": noise, **options}
-    function = partial(RIVALS[name], **options)
+    function = partial(BASELINES[name], **options)
     about = {"options": options, **_learnt(name, options)}
     return Method(spec, name, _on_host(function), about, check=_checker(spec, function))
 
 
 def _learnt(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What a rival takes from files of its package: its tuned parameter by noise level, a prior."""
+    """What a baseline takes from files of its package: tuned parameters by noise level, a prior."""
     found: dict[str, Any] = {}
     tuned = "tv_saturated" if options.get("saturated") else name
     parameter = tuning_record()["scores"][tuned]["parameter"]

@@ -36,17 +36,18 @@ class EvaluateOptions:
       noise: Standard deviation (paper) or largest value (release) of the noise.
       seed: Of kernels, factors and noise.
       limit: Number of photographs, the first by name; all if not given.
-      methods: blurred, eq8, and the names in experiments.rivals; options follow a colon:
+      methods: blurred, eq8, and the names in experiments.baselines; options follow a colon:
         wiener:noise_to_signal=0.001
       models: Names, files, or LABEL=FILE. Files may be of PyTorch or Caffe (.caffemodel).
       basis: .npz file with the arrays left and right, for weights that come without them.
-      leaky: Labels of models and rivals that were trained or tuned on images scored here; recorded.
+      leaky: Labels of models and baselines that were trained or tuned on images scored here;
+        recorded.
       clean: Labels of those that were not; recorded.
       random: Labels of models whose layers 1 and 3 started from random weights, as the paper's
         comparison does; recorded. It is known of glra-random-init.
       borders: Score the centre crop, or the full image. Images are blurred circularly, as the
         authors' are, and every method makes up what is outside in its own way: near the borders
-        that is scored too, unless a rival is told boundary=wrap.
+        that is scored too, unless a baseline is told boundary=wrap.
       margin: Pixels left out on each side by the centre crop; 75 is half the network's support.
       subtract: Taken off an output before it is divided by a factor; the mean of the release's
         noise is 0.005.
@@ -114,7 +115,7 @@ class EvaluateOptions:
 
     @property
     def noise_deviation(self) -> float:
-        """Standard deviation of the noise, which rivals are told."""
+        """Standard deviation of the noise, which baselines are told."""
         return noise_deviation(self.noise, protocol=self.used_protocol)
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.drawing import new_figure
+from experiments.pictures.drawing import new_figure
 
 ZOOM = 3
 _GAP = 6  # pixels between the whole and the enlarged part

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import glra_jax as gx
-from experiments.drawing import (
+from experiments.pictures.drawing import (
     FAMILY_NAMES,
     Track,
     new_figure,

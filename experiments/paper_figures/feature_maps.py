@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import glra_jax as gx
-from experiments.drawing import Track, new_figure, show_image, silent
 from experiments.paper_figures.inverses import blurred_photographs
+from experiments.pictures.drawing import Track, new_figure, show_image, silent
 from glra_jax.degradation import pad_for_kernel
 from glra_jax.restoration import REFINEMENT_REACH, core_for
 

@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 import glra_jax as gx
-from experiments.drawing import (
+from experiments.paper_figures.inverses import mix
+from experiments.pictures.drawing import (
     FAMILY_COLOURS,
     FAMILY_MARKERS,
     FAMILY_NAMES,
@@ -21,7 +22,6 @@ from experiments.drawing import (
     new_figure,
     silent,
 )
-from experiments.paper_figures.inverses import mix
 
 ALL = "all"
 BOUND = "svd"

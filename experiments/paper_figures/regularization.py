@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 import glra_jax as gx
-from experiments.drawing import FAMILY_NAMES, Track, label_curves, new_figure, silent
+from experiments.pictures.drawing import FAMILY_NAMES, Track, label_curves, new_figure, silent
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 _LINES = {"regularization": "--", "smoothness": "-"}

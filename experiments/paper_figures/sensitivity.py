@@ -9,15 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import glra_jax as gx
-from experiments.drawing import (
-    FAMILY_COLOURS,
-    FAMILY_MARKERS,
-    FAMILY_NAMES,
-    Track,
-    label_curves,
-    new_figure,
-    silent,
-)
 from experiments.paper_figures.inverses import (
     apply_inverse,
     blurred_photographs,
@@ -25,6 +16,15 @@ from experiments.paper_figures.inverses import (
     mix,
     truncated_inverse,
     whole_inverse,
+)
+from experiments.pictures.drawing import (
+    FAMILY_COLOURS,
+    FAMILY_MARKERS,
+    FAMILY_NAMES,
+    Track,
+    label_curves,
+    new_figure,
+    silent,
 )
 
 

@@ -13,20 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 
 import glra_jax as gx
-from experiments.drawing import (
-    FAMILY_NAMES,
-    Track,
-    new_figure,
-    show_image,
-    show_kernel,
-    silent,
-)
 from experiments.paper_figures.inverses import (
     apply_inverse,
     blurred_photographs,
     invert,
     truncated_inverse,
     whole_inverse,
+)
+from experiments.pictures.drawing import (
+    FAMILY_NAMES,
+    Track,
+    new_figure,
+    show_image,
+    show_kernel,
+    silent,
 )
 
 

@@ -21,7 +21,7 @@ from glra_jax.interop.entries import (
 )
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model, ModelConfig
-from glra_jax.network import Params
+from glra_jax.networks.glra import Params
 
 
 def params_to_state_dict(params: Params) -> dict[str, np.ndarray]:

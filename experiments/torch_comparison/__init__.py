@@ -1,0 +1,1 @@
+"""The comparison with PyTorch: both sides, exact cores and the report."""

@@ -1,0 +1,98 @@
+"""A first look at a model: photographs that it was not trained on, one blur of each family."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import glra_jax as gx
+from glra_jax.datasets import embedded_photographs
+from glra_jax.training.config import TrainConfig
+
+METHODS = ("blurred", "eq. 8", "network")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One restored photograph; images are NumPy `(H, W)` or `(H, W, C)`, cut to the scored centre.
+
+    Attributes:
+      photograph: its name.
+      family: of the blur kernel.
+      kernel: `(k, k)`.
+      sharp: what is compared with.
+      images: by method, clipped to [0, 1].
+      scores: by method, PSNR in dB and SSIM.
+    """
+
+    photograph: str
+    family: str
+    kernel: np.ndarray
+    sharp: np.ndarray
+    images: dict[str, np.ndarray]
+    scores: dict[str, tuple[float, float]]
+
+
+def example_kernel(family: str, size: int) -> jax.Array:
+    """A blur kernel of middling strength."""
+    if family == "gaussian":
+        return gx.gaussian_kernel(sigma=size / 10, size=size)
+    if family == "disk":
+        return gx.disk_kernel(radius=size / 6, size=size)
+    return gx.motion_kernel(jax.random.key(4), size=size, extent=0.7 * (size // 2))
+
+
+def restore_held_out(model: gx.Model, config: TrainConfig) -> list[Example]:
+    """Degrades the held-out photographs by the run's own protocol and restores them.
+
+    Scores are of the centre, half the support off each side, as in the paper's own scoring.
+    """
+    border = model.config.support // 2
+    noise = sum(config.noise) / 2
+    examples = []
+    for index, (name, photograph) in enumerate(embedded_photographs("test").items()):
+        x = jnp.asarray(photograph, jnp.float32) / 255.0
+        sharp = gx.sharp_target(x, protocol=config.protocol)
+        for family in config.kernels.families:
+            kernel = example_kernel(family, config.kernels.max_size)
+            key = jax.random.key(index)
+            y = gx.degrade(key, x, kernel, protocol=config.protocol, noise=noise)
+            images = {
+                "blurred": y,
+                "eq. 8": gx.deconvolve_linear(y, kernel, model),
+                "network": gx.deconvolve(y, kernel, model),
+            }
+            inner = (slice(border, -border),) * 2
+            images = {method: jnp.clip(image[inner], 0, 1) for method, image in images.items()}
+            truth = sharp[inner]
+            scores = {
+                method: (float(gx.psnr(image, truth)), float(gx.ssim(image, truth)))
+                for method, image in images.items()
+            }
+            examples.append(
+                Example(
+                    name,
+                    family,
+                    np.asarray(kernel),
+                    np.asarray(truth),
+                    {method: np.asarray(image) for method, image in images.items()},
+                    scores,
+                )
+            )
+    return examples
+
+
+def score_table(examples: list[Example]) -> str:
+    """Markdown table of PSNR (dB) and SSIM, with the mean in the last row."""
+    lines = [
+        "| photograph | blur | " + " | ".join(f"{m}, PSNR / SSIM" for m in METHODS) + " |",
+        "| --- | --- | " + " | ".join("---" for _ in METHODS) + " |",
+    ]
+    for example in examples:
+        cells = (f"{p:.2f} / {s:.3f}" for p, s in (example.scores[m] for m in METHODS))
+        lines.append(f"| {example.photograph} | {example.family} | " + " | ".join(cells) + " |")
+    means = (np.mean([e.scores[m] for e in examples], axis=0) for m in METHODS)
+    cells = (f"{p:.2f} / {s:.3f}" for p, s in means)
+    lines.append("| **mean** | | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The networks: what each is, how it starts, and how it restores."""

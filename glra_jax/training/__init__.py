@@ -1,0 +1,1 @@
+"""Training: configuration, batches, losses, optimisers, the step and its checkpoints."""

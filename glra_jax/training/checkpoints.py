@@ -1,0 +1,171 @@
+"""Checkpoints of a training run; the only module that knows orbax.
+
+Each checkpoint is a folder named after its step, with the state, the basis and a description of
+the run (its configuration, seed and data). It appears under its name only when it is whole, so
+that a kill at any moment leaves the earlier ones readable.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from glra_jax.lowrank import Basis
+from glra_jax.training.step import TrainState
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds of arrays."""
+
+    state: TrainState
+    basis: Basis
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used: of another run, truncated, or not one at all."""
+
+
+class Checkpoints:
+    """The checkpoints of one run in one folder; a context manager.
+
+    Args:
+      folder: made if missing.
+      description: what the run is; values as JSON knows them. Checkpoints of another description
+        are refused.
+      keep: how many of the latest to keep.
+
+    Raises:
+      CheckpointError: the folder holds files, but no checkpoint; or checkpoints of another run.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], *, description: dict[str, Any], keep: int = 2
+    ) -> None:
+        import orbax.checkpoint as ocp  # adds a log handler when imported: only where it is needed
+
+        self._ocp = ocp
+        self._folder = Path(folder).absolute()
+        self._description = json.loads(json.dumps(description))
+        if self._folder.exists() and not self._folder.is_dir():
+            raise CheckpointError(f"{self._folder} is a file; choose another folder")
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep, create=True, enable_async_checkpointing=False
+            ),
+        )
+        step = self.latest_step()
+        if step is None:
+            names = sorted(path.name for path in self._folder.iterdir())
+            foreign = [name for name in names if "orbax-checkpoint-tmp" not in name]
+            if foreign:
+                self.close()
+                raise CheckpointError(
+                    f"{self._folder} holds {', '.join(foreign[:5])} but no whole "
+                    f"checkpoint; choose an empty or a new folder"
+                )
+        else:
+            try:
+                self._check_description(step)
+            except BaseException:
+                self.close()
+                raise
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the folder."""
+        self._manager.close()
+
+    def latest_step(self) -> int | None:
+        """Step of the latest whole checkpoint, None if there is none."""
+        return self._manager.latest_step()
+
+    def save(self, saved: Saved) -> None:
+        """Writes a checkpoint of the state's own step; returns when it is whole."""
+        args = self._ocp.args
+        self._manager.save(
+            int(saved.state.step),
+            args=args.Composite(
+                arrays=args.StandardSave(saved), description=args.JsonSave(self._description)
+            ),
+        )
+        self._manager.wait_until_finished()
+
+    def restore(self, like: Saved, *, step: int | None = None) -> Saved:
+        """Reads a checkpoint.
+
+        Args:
+          like: arrays or `ShapeDtypeStruct`s with the shapes, dtypes and shardings wanted; the
+            number of devices may differ from that of the run that saved.
+          step: which; None takes the latest.
+
+        Returns:
+          The arrays, sharded as `like`.
+
+        Raises:
+          CheckpointError: there is none, it is damaged, or its arrays differ from `like`.
+        """
+        step = self.latest_step() if step is None else step
+        if step is None:
+            raise CheckpointError(f"{self._folder} holds no checkpoint")
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
+        )
+        args = self._ocp.args
+        try:
+            restored = self._manager.restore(
+                step, args=args.Composite(arrays=args.StandardRestore(abstract))
+            )
+        except Exception as error:
+            raise CheckpointError(
+                f"checkpoint {self._folder / str(step)} cannot be read ({_first_line(error)}); it "
+                f"is damaged or of another program. Nothing was changed: remove that folder to go "
+                f"on from an earlier step, or choose another work directory"
+            ) from error
+        return restored["arrays"]
+
+    def _check_description(self, step: int) -> None:
+        args = self._ocp.args
+        try:
+            restored = self._manager.restore(
+                step, args=args.Composite(description=args.JsonRestore())
+            )
+            found = restored["description"]
+        except Exception as error:
+            raise CheckpointError(
+                f"{self._folder / str(step)} is not a checkpoint of this program or is damaged "
+                f"({_first_line(error)}); nothing was changed, choose another work directory"
+            ) from error
+        differences = _differences(found, self._description)
+        if differences:
+            raise CheckpointError(
+                f"{self._folder} belongs to another run: {'; '.join(differences)}. Use the same "
+                f"options, or another work directory"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
+
+
+# What runs did before there was a choice; their folders do not name it.
+_NOT_NAMED = {"config.core": "projection"}
+
+
+def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """Entries that differ between two descriptions, as `name: found, now wanted`."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        lines: list[str] = []
+        for key in sorted(found.keys() | wanted.keys()):
+            inner = f"{name}.{key}" if name else key
+            lines += _differences(found.get(key, _NOT_NAMED.get(inner)), wanted.get(key), inner)
+        return lines
+    return [] if found == wanted else [f"{name} was {found!r}, now {wanted!r}"]

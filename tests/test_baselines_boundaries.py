@@ -1,0 +1,124 @@
+"""Continuing images and the Fourier helpers, against direct formulas and SciPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import fft, ndimage
+
+from experiments.baselines import boundaries
+from glra_jax import disk_kernel, spectra
+
+extend = jax.jit(boundaries.extend, static_argnames="boundary")
+
+
+def random(seed, shape):
+    return np.random.default_rng(seed).random(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [1, 7, 11, 16, 113, 359, 486, 487, 1025])
+def test_fast_size_agrees_with_scipy(size):
+    """With real=True SciPy means factors 2, 3 and 5, as here."""
+    assert spectra.fast_size(size) == fft.next_fast_len(size, real=True)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 5), (2, 6)])
+def test_convolve_agrees_with_scipy(shape):
+    x, kernel = random(0, (9, 12)), random(1, shape)
+    # SciPy centres odd kernels alone; zeros behind an even one leave its centre at size // 2.
+    odd = np.pad(kernel, [(0, (n + 1) % 2) for n in shape])
+    expected = ndimage.convolve(x.astype(np.float64), odd, mode="wrap")
+    transfer = spectra.transfer_function(jnp.asarray(kernel), x.shape)
+    np.testing.assert_allclose(boundaries.convolve(jnp.asarray(x), transfer), expected, atol=2e-5)
+
+
+def test_adjoints():
+    x, y = random(0, (10, 13)), random(1, (10, 13))
+    transfer = spectra.transfer_function(jnp.asarray(random(2, (4, 5))), x.shape)
+    np.testing.assert_allclose(
+        jnp.vdot(boundaries.convolve(x, transfer), y),
+        jnp.vdot(x, boundaries.correlate(y, transfer)),
+        rtol=1e-5,
+    )
+    g = random(3, (2, 10, 13))
+    np.testing.assert_allclose(
+        jnp.vdot(boundaries.gradient(x), g),
+        jnp.vdot(x, boundaries.gradient_adjoint(g)),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (7, 10)])
+def test_gradient_power_is_the_spectrum_of_the_normal_matrix(shape):
+    x = random(0, shape)
+    expected = boundaries.gradient_adjoint(boundaries.gradient(x))
+    power = spectra.gradient_power(shape)
+    actual = jnp.fft.irfft2(jnp.fft.rfft2(x) * power, s=shape)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("boundary", boundaries.BOUNDARIES)
+@pytest.mark.parametrize("shape", [(20, 31), (9, 9)])
+def test_extend_and_crop(boundary, shape):
+    y, kernel = jnp.asarray(random(0, shape)), jnp.ones((9, 4)) / 36
+    pads = boundaries.margins(shape, kernel.shape, boundary)
+    extended = extend(y, kernel, boundary=boundary)
+    assert extended.shape == tuple(n + sum(pad) for n, pad in zip(shape, pads, strict=True))
+    assert boundaries.crop(extended, pads).shape == shape
+    if boundary != "wrap":
+        assert all(min(pad) >= k for pad, k in zip(pads, kernel.shape, strict=True))
+        assert all(spectra.fast_size(n) == n for n in extended.shape)
+    if boundary in ("symmetric", "wrap"):
+        np.testing.assert_array_equal(boundaries.crop(extended, pads), y)
+    observed = boundaries.observed_mask(shape, pads)
+    assert observed.shape == extended.shape
+    assert observed.sum() == y.size
+    assert boundaries.crop(observed, pads).min() == 1
+
+
+def test_symmetric_is_a_mirror_that_repeats_the_edge():
+    y = jnp.asarray(random(0, (12, 12)))
+    pads = boundaries.margins(y.shape, (3, 3), "symmetric")
+    extended = extend(y, jnp.ones((3, 3)) / 9, boundary="symmetric")
+    np.testing.assert_array_equal(extended, np.pad(y, pads, mode="symmetric"))
+
+
+def test_unknown_boundary():
+    with pytest.raises(ValueError, match=r"boundary must be one of taper, .*'zero'"):
+        boundaries.margins((9, 9), (3, 3), "zero")
+
+
+def test_edge_taper_by_its_definition():
+    """Weights straight from the autocorrelation of the kernel's projections."""
+    y, kernel = random(0, (24, 30)), np.asarray(disk_kernel(radius=2.2, size=6), np.float64)
+    inner = []
+    for axis, size in ((1, 24), (0, 30)):
+        projection = kernel.sum(axis=axis)
+        full = np.correlate(projection, projection, mode="full")
+        weight = np.ones(size)
+        for lag, value in enumerate(full[len(projection) - 1 :]):
+            weight[lag] -= value / full.max()
+            weight[size - 1 - lag] -= value / full.max()
+        inner.append(weight)
+    weight = np.outer(*inner)
+    centred = np.zeros((7, 7))
+    centred[:6, :6] = kernel  # centre at 3, as SciPy has it
+    expected = weight * y + (1 - weight) * ndimage.convolve(y.astype(float), centred, mode="wrap")
+
+    @jax.jit
+    def taper(y, kernel):
+        return boundaries.edge_taper(y, kernel, spectra.transfer_function(kernel, y.shape))
+
+    actual = taper(y, kernel.astype(np.float32))
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_taper_keeps_the_middle_and_closes_the_gap():
+    ramp = jnp.broadcast_to(jnp.linspace(0.0, 1.0, 40), (40, 40))
+    kernel = jnp.ones((5, 5)) / 25
+    pads = boundaries.margins(ramp.shape, kernel.shape, "taper")
+    extended = extend(ramp, kernel, boundary="taper")
+    np.testing.assert_allclose(boundaries.crop(extended, pads)[:, 1:-1], ramp[:, 1:-1], atol=2e-3)
+    gap = jnp.abs(extended[20, 0] - extended[20, -1])
+    assert gap < 0.25  # 1 before
