@@ -4,19 +4,16 @@ Alternating eigenproblems, Ye, "Generalized Low Rank Approximations of Matrices"
 61, 2005; Ren et al. 2018, eq. 5.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from glra_jax import validation
 from glra_jax.lowrank import Basis
 from glra_jax.precision import full_matmul
-
-Chunks = Iterable[jax.Array] | Callable[[], Iterable[jax.Array]]
 
 # Axes of a stack `(n, d, d)` of kernels to find `L`, and of their transposes to find `R`.
 _ROWS, _COLUMNS = (0, 1, 2), (0, 2, 1)
@@ -92,19 +89,13 @@ def _squared_error(stack: jax.Array, basis: Basis) -> jax.Array:
     return jnp.sum(outside_right**2) + jnp.sum(outside_left**2)
 
 
-class _Sums(NamedTuple):
-    """How sums over kernels are made, which may lie in one array or come in chunks.
-
-    Attributes:
-      total: `(term, axes, *arguments)` -> sum of the term over all kernels.
-      choose: `jax.lax.cond`, or the same for a condition that is known.
-    """
-
-    total: Callable[..., jax.Array]
-    choose: Callable[..., Any]
+# Sum of a term over all kernels: `(term, axes, *arguments) -> sum`.
+_Total = Callable[..., jax.Array]
 
 
-def _leading(sums: _Sums, axes: tuple[int, int, int], basis: jax.Array) -> tuple[jax.Array, _Gram]:
+def _leading(
+    total: _Total, axes: tuple[int, int, int], basis: jax.Array
+) -> tuple[jax.Array, _Gram]:
     """The leading eigenvectors of the Gram matrix of one side, largest first, and the matrix.
 
     In float32 those with eigenvalues below about 1e-7 of the largest are lost in rounding, and half
@@ -112,7 +103,7 @@ def _leading(sums: _Sums, axes: tuple[int, int, int], basis: jax.Array) -> tuple
     and the weak ones are the eigenvectors of the Gram matrix of the rest.
     """
     rank = basis.shape[1]
-    gram = sums.total(_gram, axes, basis)
+    gram = total(_gram, axes, basis)
     values, vectors = jnp.linalg.eigh(gram)
     values, vectors = values[::-1], vectors[:, ::-1]
 
@@ -123,7 +114,7 @@ def _leading(sums: _Sums, axes: tuple[int, int, int], basis: jax.Array) -> tuple
         is_strong = values > _STRONG * values[0]
         strong = jnp.where(is_strong, vectors, 0.0)
         projector = full_matmul(strong, strong.T)
-        rest = sums.total(_gram_of_rest, axes, basis, projector)
+        rest = total(_gram_of_rest, axes, basis, projector)
         scale = jnp.trace(rest)
         scale = jnp.where(scale > 0, scale, 1.0)
         rest = _without(strong, _without(strong, rest).T)
@@ -134,7 +125,7 @@ def _leading(sums: _Sums, axes: tuple[int, int, int], basis: jax.Array) -> tuple
         leading = jnp.where(place < count, vectors[:, :rank], weak)
         return leading, _Gram(strong, values, rest)
 
-    return sums.choose(values[rank - 1] <= _STRONG * values[0], strong_first, at_once)
+    return jax.lax.cond(values[rank - 1] <= _STRONG * values[0], strong_first, at_once)
 
 
 def _energy_outside(gram: _Gram, basis: jax.Array) -> jax.Array:
@@ -143,23 +134,23 @@ def _energy_outside(gram: _Gram, basis: jax.Array) -> jax.Array:
     return strong + jnp.trace(_without(basis, _without(basis, gram.rest).T))
 
 
-def _new_right(sums: _Sums, basis: Basis) -> tuple[jax.Array, jax.Array]:
+def _new_right(total: _Total, basis: Basis) -> tuple[jax.Array, jax.Array]:
     """The first half of a sweep of eq. 5: the right basis, and by how much the error falls."""
-    right, gram = _leading(sums, _COLUMNS, basis.left)
+    right, gram = _leading(total, _COLUMNS, basis.left)
     return right, _energy_outside(gram, basis.right) - _energy_outside(gram, right)
 
 
-def _new_left(sums: _Sums, right: jax.Array) -> tuple[Basis, jax.Array]:
+def _new_left(total: _Total, right: jax.Array) -> tuple[Basis, jax.Array]:
     """The second half: the left basis for a right one, and the squared error."""
-    basis = Basis(_leading(sums, _ROWS, right)[0], right)
-    return basis, sums.total(_squared_error, _ROWS, basis)
+    basis = Basis(_leading(total, _ROWS, right)[0], right)
+    return basis, total(_squared_error, _ROWS, basis)
 
 
-def _first_sweep(sums: _Sums, rank: int) -> tuple[Basis, jax.Array]:
+def _first_sweep(total: _Total, rank: int) -> tuple[Basis, jax.Array]:
     """A first basis, from a guess good enough that one sweep or two more will do, and its error."""
-    _, vectors = jnp.linalg.eigh(sums.total(_start_gram, _ROWS), symmetrize_input=True)
+    _, vectors = jnp.linalg.eigh(total(_start_gram, _ROWS), symmetrize_input=True)
     guess = vectors[:, ::-1][:, :rank]
-    return _new_left(sums, _leading(sums, _COLUMNS, guess)[0])
+    return _new_left(total, _leading(total, _COLUMNS, guess)[0])
 
 
 @partial(jax.jit, static_argnames=("rank", "num_iters"))
@@ -171,13 +162,11 @@ def _fit_array(kernels: jax.Array, rank: int, num_iters: int) -> tuple[Basis, ja
     ) -> jax.Array:
         return term(stacks[axes], *args)
 
-    sums = _Sums(total, jax.lax.cond)
-
     def sweep(kept: Basis, kept_error: jax.Array) -> tuple[Basis, jax.Array, jax.Array]:
-        right, gain = _new_right(sums, kept)
+        right, gain = _new_right(total, kept)
         done = gain < _WORTHWHILE * kept_error
         basis, error = jax.lax.cond(
-            done, lambda: (kept, kept_error), lambda: _new_left(sums, right)
+            done, lambda: (kept, kept_error), lambda: _new_left(total, right)
         )
         better = error < kept_error
         kept = jax.tree.map(partial(jnp.where, better), basis, kept)
@@ -190,52 +179,14 @@ def _fit_array(kernels: jax.Array, rank: int, num_iters: int) -> tuple[Basis, ja
         state = jax.lax.cond(done, lambda: state, lambda: sweep(basis, error))
         return state, state[1]
 
-    first = _first_sweep(sums, rank)
+    first = _first_sweep(total, rank)
     (basis, _, _), errors = jax.lax.scan(step, (*first, jnp.array(False)), length=num_iters - 1)
     return basis, jnp.concatenate([first[1][None], errors])
 
 
-def _fit_chunks(
-    chunks: Callable[[], Iterable[jax.Array]], rank: int, num_iters: int
-) -> tuple[Basis, jax.Array]:
-    """The same sweeps, with sums over kernels gathered chunk by chunk."""
-
-    @partial(jax.jit, static_argnums=(0, 2))
-    def partial_sum(
-        term: Callable[..., jax.Array],
-        chunk: jax.Array,
-        axes: tuple[int, int, int],
-        *args: object,
-    ) -> jax.Array:
-        return term(jnp.transpose(chunk, axes), *args)
-
-    def total(
-        term: Callable[..., jax.Array], axes: tuple[int, int, int], *args: object
-    ) -> jax.Array:
-        parts = [partial_sum(term, _checked_stack(chunk, rank), axes, *args) for chunk in chunks()]
-        if not parts:
-            raise ValueError(
-                "kernels gave no chunk; a generator is used up after one pass, so hand in a list "
-                "or a function that returns a fresh iterator"
-            )
-        return jnp.sum(jnp.stack(parts), axis=0)
-
-    sums = _Sums(total, lambda condition, so, otherwise: so() if condition else otherwise())
-    kept, kept_error = _first_sweep(sums, rank)
-    errors = [kept_error]
-    while len(errors) < num_iters:
-        right, gain = _new_right(sums, kept)
-        if gain < _WORTHWHILE * kept_error:
-            break
-        basis, error = _new_left(sums, right)
-        if error >= kept_error:
-            break
-        kept, kept_error = basis, error
-        errors.append(kept_error)
-    return kept, jnp.stack(errors + [kept_error] * (num_iters - len(errors)))
-
-
 def _checked_stack(kernels: jax.typing.ArrayLike, rank: int) -> jax.Array:
+    if not isinstance(kernels, list | tuple):
+        validation.check_array(kernels, "kernels")
     kernels = jnp.asarray(kernels)
     if kernels.ndim != 3 or kernels.shape[1] != kernels.shape[2] or kernels.size == 0:
         raise ValueError(f"kernels must be (n, d, d) and not empty, got shape {kernels.shape}")
@@ -250,9 +201,7 @@ def _checked_stack(kernels: jax.typing.ArrayLike, rank: int) -> jax.Array:
     return kernels
 
 
-def fit_glra(
-    kernels: jax.Array | Chunks, *, rank: int = 50, num_iters: int = 8
-) -> tuple[Basis, jax.Array]:
+def fit_glra(kernels: jax.Array, *, rank: int = 50, num_iters: int = 8) -> tuple[Basis, jax.Array]:
     """Finds the two bases that serve many kernels best.
 
     Minimises `Σ_p ‖K_p - L M_p Rᵀ‖²` over orthonormal `L`, `R` and free `M_p` by alternating
@@ -260,9 +209,7 @@ def fit_glra(
     half a sweep gains less than 5e-5 of the error no further ones are made.
 
     Args:
-      kernels: `(n, d, d)` floating; or, where they do not fit in memory together, a list of such
-        chunks or a function without arguments that returns a fresh iterator over chunks (it is
-        called once, and five times a sweep at most). Arrays may be traced, chunks not.
+      kernels: `(n, d, d)` floating.
       rank: number of columns `m` of each basis, at most `d`.
       num_iters: number of sweeps.
 
@@ -270,19 +217,9 @@ def fit_glra(
       The basis, and the summed squared error after each sweep, `(num_iters,)`, never rising.
 
     Raises:
-      TypeError: integer kernels.
-      ValueError: another shape, NaN, `rank` above `d`, or chunks that end after one pass.
+      TypeError: integer kernels, or none in one array (join chunks by `jnp.concatenate`).
+      ValueError: another shape, NaN, or `rank` above `d`.
     """
     validation.check_size(rank, "rank")
     validation.check_size(num_iters, "num_iters")
-    if isinstance(kernels, jax.Array | np.ndarray):
-        return _fit_array(_checked_stack(kernels, rank), rank, num_iters)
-    if not callable(kernels):
-        if iter(kernels) is kernels:
-            raise ValueError(
-                "kernels is an iterator, which is used up after one pass; hand in a list or a "
-                "function that returns a fresh iterator"
-            )
-        chunks = kernels
-        return _fit_chunks(lambda: chunks, rank, num_iters)
-    return _fit_chunks(kernels, rank, num_iters)
+    return _fit_array(_checked_stack(kernels, rank), rank, num_iters)

@@ -1,8 +1,8 @@
-"""A low-rank basis, and what it keeps of a kernel.
+"""Low-rank bases: projecting a kernel on one, and reconstructing it from its core.
 
 Kernels here are the pseudo-inverses of blur kernels: `(d, d)` float32 arrays, centred. A basis is
-a pair of matrices `left`, `right`, `(d, m)` with orthonormal columns, which `glra.fit_glra` finds;
-a kernel is about `left @ M @ right.T`, and its core `M` is `(m, m)`.
+a pair of matrices `left`, `right`, `(d, m)` with orthonormal columns, which `glra.fit_glra` finds.
+A kernel is approximated by `left @ M @ right.T`; its core `M` is `(m, m)`.
 
 Ren et al. 2018, eq. 6 and 7.
 """
@@ -50,7 +50,7 @@ def project(basis: Basis, kernel: jax.Array) -> jax.Array:
 
 
 def reconstruct(basis: Basis, core: jax.Array) -> jax.Array:
-    """Kernel that a core stands for, `L M Rᵀ` (Ren et al. 2018, eq. 6).
+    """Kernel of a core, `L M Rᵀ` (Ren et al. 2018, eq. 6).
 
     Args:
       basis: `left` and `right`, `(d, m)`.
@@ -68,8 +68,8 @@ def reconstruct(basis: Basis, core: jax.Array) -> jax.Array:
     return full_matmul(full_matmul(basis.left, core), basis.right.T)
 
 
-def brightness(basis: Basis, core: jax.Array) -> jax.Array:
-    """What a core makes of a constant image of 1: the sum of `reconstruct(basis, core)`.
+def dc_gain(basis: Basis, core: jax.Array) -> jax.Array:
+    """Factor by which a core scales a constant image: the sum of `reconstruct(basis, core)`.
 
     Args:
       basis: `left` and `right`, `(d, m)`.

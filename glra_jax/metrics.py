@@ -111,11 +111,11 @@ def ssim(image: jax.Array, reference: jax.Array, *, peak: float = 1.0) -> jax.Ar
 
 
 def ssim_volume(image: jax.Array, reference: jax.Array, *, peak: float = 1.0) -> jax.Array:
-    """Structural similarity with the colour channels taken for a third spatial axis.
+    """Structural similarity with the colour channels as a third spatial axis.
 
-    What MATLAB's `ssim` computes when it is handed an RGB array, as the authors' scoring script
-    does: an 11×11×11 Gaussian window of σ 1.5, replicated borders, the mean of the whole map. Much
-    higher than `ssim` on noisy images; the paper's tables are of this kind. Never compare the two.
+    This is what MATLAB's `ssim` computes of an RGB array, as in the authors' scoring script: an
+    11×11×11 Gaussian window of σ 1.5, replicated borders, the mean of the whole map. It is much
+    higher than `ssim` on noisy images; the paper's tables have it. Never compare the two.
 
     Args:
       image: restored image; `(H, W)` counts as one channel, for which the third axis does nothing.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import glra_jax as gx
+from glra_jax.lowrank import dc_gain
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,14 @@ def test_project_and_reconstruct_are_the_papers_products(basis, batch):
     np.testing.assert_allclose(rebuilt, left @ core @ right.T, atol=1e-5)
     np.testing.assert_allclose(gx.project(basis, rebuilt), core, atol=1e-5)
     np.testing.assert_allclose(jax.jit(gx.project)(basis, kernel), projected, atol=1e-6)
+
+
+def test_the_dc_gain_is_the_sum_of_the_kernel(basis):
+    core = np.random.default_rng(2).normal(size=(4, 4))
+    left, right = (np.asarray(side, np.float64) for side in basis)
+    expected = (left @ core @ right.T).sum()
+    assert abs(expected) > 0.1
+    assert float(dc_gain(basis, core)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_project_and_reconstruct_refuse_other_shapes(basis):

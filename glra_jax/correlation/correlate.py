@@ -1,9 +1,9 @@
-"""Correlation of image batches with banks of filters: one entry, several ways of computing.
+"""Correlation of image batches with banks of filters: one function, two methods.
 
 Images are `(N, H, W, C)`, filters `(h, w, C, O)` (HWIO), float32. `correlate` slides each filter
-over the image without turning it round, as the layers of a network do.
+over the image without flipping it, as the layers of a network do.
 
-The direct way costs `h w C O` multiply-adds an output pixel, the spectral way (see
+The direct method costs `h w C O` multiply-adds an output pixel, the spectral method (see
 `glra_jax.correlation.overlap_save`) far fewer for large windows between many channels.
 """
 
@@ -29,16 +29,16 @@ METHODS = ("auto", "direct", "spectral")
 
 Padding = str | int | Sequence[tuple[int, int]]
 
-# Multiply-adds a second that the direct way reaches on a CPU with two cores; the cost model of the
-# spectral way is calibrated on the same machine, and only the ratios matter.
+# Multiply-adds a second of the direct method on a CPU with two cores. The cost model of the
+# spectral method is calibrated on the same machine; only the ratios matter.
 _DIRECT_MULTIPLY_ADDS = 3.0e10
-_PLANES_MULTIPLY_ADDS = 1.5e10
+_SINGLE_CHANNEL_MULTIPLY_ADDS = 1.5e10
 
 
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=("spectrum",),
-    meta_fields=("images", "pads", "upright"),
+    meta_fields=("images", "pads", "transposed"),
 )
 @dataclass(frozen=True)
 class PreparedFilters:
@@ -48,13 +48,13 @@ class PreparedFilters:
       spectrum: the transformed filters.
       images: `(N, H, W)` before padding; static.
       pads: `((top, bottom), (left, right))`; static.
-      upright: whether images are turned first; static.
+      transposed: whether images are transposed first; static.
     """
 
     spectrum: Spectrum
     images: tuple[int, int, int]
     pads: tuple[tuple[int, int], tuple[int, int]]
-    upright: bool
+    transposed: bool
 
 
 def correlate(
@@ -67,13 +67,13 @@ def correlate(
     """Correlates every image with every filter and sums over input channels.
 
     `out[n, i, j, o] = Σ_{u, v, c} x[n, i + u, j + v, c] filters[u, v, c, o]`, after padding with
-    zeros. The spectral way agrees with the direct one to about 1e-6 of the largest output; it has
-    reverse-mode derivatives, but no forward-mode ones.
+    zeros. The spectral method agrees with the direct one to about 1e-6 of the largest output. It
+    has reverse-mode derivatives, but no forward-mode ones.
 
     Args:
       x: `(N, H, W, C)` float.
       filters: `(h, w, C, O)` float; or what `prepare_filters` made of them for images of this
-        size, `padding` and `method` being settled then.
+        size, which fixes `padding` and `method`.
       padding: `"valid"` for none; an int for both sides of both axes; or
         `((top, bottom), (left, right))`.
       method: `"direct"` sums products of pixels and weights, `"spectral"` goes through DFTs,
@@ -112,7 +112,7 @@ def correlate(
         method = choose_method((x.shape[0], height, width), filters.shape, backend)
     if method == "direct" and not (backend == "cpu" and _has_single_channel(filters.shape)):
         # There XLA's gradients of a padded convolution take up to three times as long; not in
-        # float64, where it is the other way round.
+        # float64, where they are faster.
         if backend == "cpu" and dtype == jnp.float32:
             x, pads = jnp.pad(x, ((0, 0), *pads, (0, 0))), ((0, 0), (0, 0))
         return jax.lax.conv_general_dilated(
@@ -127,7 +127,7 @@ def correlate(
     wide = jnp.promote_types(dtype, jnp.float32)
     x, filters = jnp.pad(x, ((0, 0), *pads, (0, 0))).astype(wide), filters.astype(wide)
     if method == "direct":
-        out = _correlate_planes(x, filters)
+        out = _correlate_single_channel(x, filters)
     elif window[1] == 1:  # one-dimensional tiles lie along the width: turn columns into rows
         out = correlate_spectral(x.swapaxes(1, 2), filters.swapaxes(0, 1)).swapaxes(1, 2)
     else:
@@ -142,7 +142,7 @@ def prepare_filters(
     padding: Padding = "valid",
     method: str = "auto",
 ) -> PreparedFilters | None:
-    """Does what the correlation with many images of one size needs to do but once.
+    """Transforms filters once for the correlation with many images of one size.
 
     Args:
       filters: `(h, w, C, O)` float.
@@ -151,7 +151,7 @@ def prepare_filters(
       method: see `correlate`.
 
     Returns:
-      What `correlate` takes in place of the filters; None where the direct way is taken, which has
+      What `correlate` takes in place of the filters; None for the direct method, which has
       nothing to prepare.
     """
     validation.check_choice(method, "method", METHODS)
@@ -161,11 +161,11 @@ def prepare_filters(
         method = choose_method((batch, height, width), filters.shape, jax.default_backend())
     if method == "direct" or filters.shape[:2] == (1, 1):
         return None
-    upright = filters.shape[1] == 1
-    size = (width, height) if upright else (height, width)
-    filters = filters.swapaxes(0, 1) if upright else filters
+    transposed = filters.shape[1] == 1
+    size = (width, height) if transposed else (height, width)
+    filters = filters.swapaxes(0, 1) if transposed else filters
     plan = make_plan(batch, size, filters.shape)
-    return PreparedFilters(transform_filters(filters, plan), images, pads, upright)
+    return PreparedFilters(transform_filters(filters, plan), images, pads, transposed)
 
 
 def _correlate_prepared(x: jax.Array, filters: PreparedFilters) -> jax.Array:
@@ -174,7 +174,7 @@ def _correlate_prepared(x: jax.Array, filters: PreparedFilters) -> jax.Array:
             f"filters were prepared for images (N, H, W) = {filters.images}, got {x.shape}"
         )
     x = jnp.pad(x, ((0, 0), *filters.pads, (0, 0)))
-    if filters.upright:
+    if filters.transposed:
         return correlate_spectrum(x.swapaxes(1, 2), filters.spectrum).swapaxes(1, 2)
     return correlate_spectrum(x, filters.spectrum)
 
@@ -196,11 +196,11 @@ def _explicit_padding(padding: Padding) -> tuple[tuple[int, int], tuple[int, int
 
 
 def choose_method(images: tuple[int, int, int], filters: tuple[int, ...], backend: str) -> str:
-    """Tells which way of correlating should be faster.
+    """Chooses the method that should be faster.
 
-    On a CPU the direct way is taken to cost its multiply-adds, the spectral way its multiply-adds
-    (at the higher rate of large matrix products) and the values it moves; on other backends, whose
-    libraries have fast convolutions, the direct way is taken always.
+    On a CPU the direct method is estimated by its multiply-adds, the spectral method by its
+    multiply-adds (at the higher rate of large matrix products) and the values it moves. On other
+    backends, whose libraries have fast convolutions, it is always the direct method.
 
     Args:
       images: `(N, H, W)` after padding.
@@ -214,7 +214,7 @@ def choose_method(images: tuple[int, int, int], filters: tuple[int, ...], backen
         return "direct"
     batch, height, width = images
     outputs = batch * (height - filters[0] + 1) * (width - filters[1] + 1)
-    rate = _PLANES_MULTIPLY_ADDS if _has_single_channel(filters) else _DIRECT_MULTIPLY_ADDS
+    rate = _SINGLE_CHANNEL_MULTIPLY_ADDS if _has_single_channel(filters) else _DIRECT_MULTIPLY_ADDS
     direct = outputs * int(np.prod(filters)) / rate
     size = (height, width)
     if filters[1] == 1:
@@ -229,7 +229,7 @@ def _has_single_channel(filters: tuple[int, ...]) -> bool:
 
 
 @jax.custom_vjp
-def _correlate_planes(x: jax.Array, filters: jax.Array) -> jax.Array:
+def _correlate_single_channel(x: jax.Array, filters: jax.Array) -> jax.Array:
     """Valid correlation where one side has a single channel, as one matrix product.
 
     Convolution libraries for CPUs are slow there, and their gradients ten times slower still. All
@@ -240,43 +240,43 @@ def _correlate_planes(x: jax.Array, filters: jax.Array) -> jax.Array:
     if c == 1:
         shifts = _shifts(x[..., 0], (rows, columns), size)
         return _einsum("snij,so->nijo", shifts, filters.reshape(-1, o))
-    planes = _einsum("nijc,sc->snij", x, filters.reshape(-1, c))
-    out = jnp.zeros((x.shape[0], *size), planes.dtype)
+    products = _einsum("nijc,sc->snij", x, filters.reshape(-1, c))
+    out = jnp.zeros((x.shape[0], *size), products.dtype)
     for s, (u, v) in enumerate(np.ndindex(rows, columns)):
-        out = out + planes[s, :, u : u + size[0], v : v + size[1]]
+        out = out + products[s, :, u : u + size[0], v : v + size[1]]
     return out[..., None]
 
 
-def _shifts(plane: jax.Array, window: tuple[int, int], size: tuple[int, ...]) -> jax.Array:
+def _shifts(channel: jax.Array, window: tuple[int, int], size: tuple[int, ...]) -> jax.Array:
     """Cuts `size` from `(N, H, W)` at every offset of a window: `(h w, N, *size)`."""
     offsets = np.ndindex(*window)
-    return jnp.stack([plane[:, u : u + size[0], v : v + size[1]] for u, v in offsets])
+    return jnp.stack([channel[:, u : u + size[0], v : v + size[1]] for u, v in offsets])
 
 
-def _planes_forward(
+def _single_channel_forward(
     x: jax.Array, filters: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _correlate_planes(x, filters), (x, filters)
+    return _correlate_single_channel(x, filters), (x, filters)
 
 
-def _planes_backward(
+def _single_channel_backward(
     residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The gradient's own single channel is shifted, by the window turned round."""
+    """The gradient's own single channel is shifted, by the flipped window."""
     x, filters = residuals
     rows, columns, c, o = filters.shape
     margins = ((0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0))
     wide = jnp.pad(cotangent, margins)
-    turned = filters[::-1, ::-1].swapaxes(2, 3)
+    flipped = filters[::-1, ::-1].swapaxes(2, 3)
     if o == 1:
         shifts = _shifts(wide[..., 0], (rows, columns), x.shape[1:3])
-        dx = _einsum("snij,sc->nijc", shifts, turned.reshape(-1, c))
+        dx = _einsum("snij,sc->nijc", shifts, flipped.reshape(-1, c))
         dw = _einsum("snij,nijc->sc", shifts, x).reshape(rows, columns, c)[::-1, ::-1]
         return dx, dw[..., None]
-    dx = _correlate_planes(wide, turned)
+    dx = _correlate_single_channel(wide, flipped)
     shifts = _shifts(x[..., 0], (rows, columns), cotangent.shape[1:3])
     dw = _einsum("snij,nijo->so", shifts, cotangent)
     return dx, dw.reshape(rows, columns, 1, o)
 
 
-_correlate_planes.defvjp(_planes_forward, _planes_backward)
+_correlate_single_channel.defvjp(_single_channel_forward, _single_channel_backward)

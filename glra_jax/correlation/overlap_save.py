@@ -1,4 +1,4 @@
-"""Correlation through small DFTs written as matrix products: the spectral way of `correlate`.
+"""Correlation through small DFTs written as matrix products: the spectral method of `correlate`.
 
 Overlap-save: the image is cut into overlapping tiles, tiles and filters are transformed by a DFT of
 the tile's size, multiplied frequency by frequency, and only the outputs that no wrap-around touches

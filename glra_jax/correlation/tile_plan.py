@@ -1,4 +1,4 @@
-"""How a correlation is cut into tiles for `overlap_save`, and what that should cost."""
+"""Plan of a correlation for `overlap_save`: its tiles, and their estimated cost."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _CHUNK_FLOATS = 1 << 20  # working set of one step of the loop over frequencies:
 
 
 class Plan(NamedTuple):
-    """How one correlation is cut up. Pairs are (vertical, horizontal); all in pixels.
+    """Tiles of one correlation. Pairs are (vertical, horizontal); all in pixels.
 
     Attributes:
       window: of the filters; `(1, w)` makes tiles one-dimensional.
@@ -67,7 +67,7 @@ def _fold(length: int) -> int:
 
 
 def _tile_sizes(length: int, window: int, multiple: int) -> Iterator[int]:
-    """Tile sizes worth trying along one axis: those that share the outputs out evenly."""
+    """Tile sizes worth trying along one axis: those that divide the outputs into equal parts."""
     if window == 1 and multiple == 1:
         yield 1
         return
