@@ -1,24 +1,28 @@
-"""Blurring photographs: the degradation model `y = c(k * x) + n` and its two protocols.
+"""Blurring photographs: the degradation model `y = c(k * x) + n`.
 
-Images are float32 in [0, 1], `(H, W)`, `(H, W, C)` or `(N, H, W, C)`. Two protocols, because the
-paper's text and its released data differ:
+Images are float32 in [0, 1], `(H, W)`, `(H, W, C)` or `(N, H, W, C)`. `DEGRADATIONS` lists the
+protocols: what the blurred image is made of and what a restored one is compared with. Two of them,
+because the paper's text and its released data differ:
 
 * `"paper"`, the text: the sharp image is brightened by 1.2 and clipped; it is blurred, Gaussian
   noise is added, and the sum is clipped. The truth to compare with is the brightened image.
 * `"release"`, as measured on the released BSD100 set: the image is blurred, multiplied by a factor
-  drawn evenly from [1, 1.2], noise even in [0, `noise`] is added, and the sum is clipped. The truth
-  is the image as it was, so that nobody can know the factor.
+  drawn uniformly from [1, 1.2], noise uniform in [0, `noise`] is added, and the sum is clipped. The
+  truth is the image as it was, so that nobody can know the factor.
+
+A new protocol, as another noise, is a record in that list; every program then knows it by its name.
 """
 
 import math
-from typing import TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from glra_jax import validation
+from glra_jax import spectra, validation
 
-PROTOCOLS = ("paper", "release")
 BOUNDARIES = ("reflect", "edge", "wrap", "valid")
 
 PAPER_GAIN = 1.2
@@ -27,8 +31,51 @@ RELEASE_GAINS = (1.0, 1.2)
 Number = TypeVar("Number", float, jax.Array)
 
 
+@dataclass(frozen=True)
+class Degradation:
+    """A protocol by which photographs are degraded.
+
+    The degraded image is `clip(add_noise(gain · (kernel * sharp_target(x))))`.
+
+    Attributes:
+      name: By which programs and `degrade` know it.
+      sharp_target: `sharp_target(x)` gives the truth, which is blurred, of a photograph.
+      add_noise: `add_noise(key, y, noise)` adds noise of a level to a blurred image; the level may
+        be traced.
+      noise_deviation: `noise_deviation(noise)` gives the standard deviation of noise of a level.
+      mean_offset: `mean_offset(noise)` gives its mean.
+      draw_gain: `draw_gain(key, count)` draws the unknown brightness factors of `count` images from
+        the key that `degrade` is given; None where there are none.
+      mean_gain: The mean of those factors.
+    """
+
+    name: str
+    sharp_target: Callable[[Any], jax.Array]
+    add_noise: Callable[[jax.Array, jax.Array, jax.typing.ArrayLike], jax.Array]
+    noise_deviation: Callable[[Any], Any]
+    mean_offset: Callable[[Any], Any]
+    draw_gain: Callable[[jax.Array, int], jax.Array] | None = None
+    mean_gain: float = 1.0
+
+
+def degradation_named(name: str) -> Degradation:
+    """Looks up a protocol.
+
+    Args:
+      name: one in `DEGRADATIONS`.
+
+    Returns:
+      Its record.
+
+    Raises:
+      ValueError: unknown name.
+    """
+    validation.check_choice(name, "protocol", tuple(DEGRADATIONS))
+    return DEGRADATIONS[name]
+
+
 def convolution_padding(size: int) -> tuple[int, int]:
-    """Pixels before and after that a true convolution with a centred kernel looks at.
+    """Counts the pixels before and after that a true convolution with a centred kernel looks at.
 
     Output `i` sums `k[t] x[i + size // 2 - t]`, for `t` from 0 to `size - 1`.
     """
@@ -83,21 +130,16 @@ def blur(x: jax.Array, kernel: jax.Array, *, boundary: str = "wrap") -> jax.Arra
     if kernel.shape[0] > x.shape[1] or kernel.shape[1] > x.shape[2]:
         raise ValueError(f"kernel {kernel.shape} is larger than the image {x.shape[1:3]}")
     x = pad_for_kernel(x, kernel.shape, boundary)
-    grid = x.shape[1:3]
-    spectrum = jnp.fft.rfft2(kernel.astype(x.dtype), s=grid)
-    out = jnp.fft.irfft2(
-        jnp.fft.rfft2(x, axes=(1, 2)) * spectrum[None, ..., None], s=grid, axes=(1, 2)
-    )
-    out = out[:, kernel.shape[0] - 1 :, kernel.shape[1] - 1 :]
+    out = spectra.convolve_valid(x, kernel.astype(x.dtype))
     return unbatched(out, rank).astype(dtype)
 
 
 def sharp_target(x: jax.Array, *, protocol: str = "paper") -> jax.Array:
-    """The truth that a restored image is compared with under a protocol.
+    """Makes the truth that a restored image is compared with under a protocol.
 
     Args:
       x: photograph in [0, 1].
-      protocol: `"paper"` or `"release"`.
+      protocol: a name in `DEGRADATIONS`, as `"paper"` or `"release"`.
 
     Returns:
       `clip(1.2 x, 0, 1)` for `"paper"`, `x` itself for `"release"`.
@@ -107,35 +149,37 @@ def sharp_target(x: jax.Array, *, protocol: str = "paper") -> jax.Array:
       ValueError: unknown protocol.
     """
     validation.check_float(x, "x")
-    validation.check_choice(protocol, "protocol", PROTOCOLS)
-    return jnp.clip(PAPER_GAIN * x, 0.0, 1.0) if protocol == "paper" else x
+    return degradation_named(protocol).sharp_target(x)
 
 
 def release_gain(key: jax.Array, count: int) -> jax.Array:
-    """The unknown brightness factors that `degrade` with protocol `"release"` draws from a key.
+    """Draws the unknown brightness factors of `degrade` with protocol `"release"`.
 
     Args:
       key: the key handed to `degrade`.
       count: number of images in the batch, 1 for a single image.
 
     Returns:
-      `(count,)` float32, even in [1, 1.2].
+      `(count,)` float32, uniform in [1, 1.2].
     """
     low, high = RELEASE_GAINS
     return jax.random.uniform(jax.random.fold_in(key, 0), (count,), minval=low, maxval=high)
 
 
 def noise_deviation(noise: Number, *, protocol: str) -> Number:
-    """Standard deviation of the noise that `degrade` adds.
+    """Computes the standard deviation of the noise that `degrade` adds.
 
     Args:
       noise: as handed to `degrade`; may be traced.
-      protocol: `"paper"` or `"release"`, whose noise is even in [0, `noise`].
+      protocol: a name in `DEGRADATIONS`.
 
     Returns:
-      `noise`, or `noise / √12`.
+      `noise` for `"paper"`; `noise / √12` for `"release"`, whose noise is uniform in [0, `noise`].
+
+    Raises:
+      ValueError: unknown protocol.
     """
-    return noise / math.sqrt(12.0) if protocol == "release" else noise
+    return degradation_named(protocol).noise_deviation(noise)
 
 
 def degrade(
@@ -147,13 +191,13 @@ def degrade(
     noise: jax.typing.ArrayLike = 0.01,
     boundary: str = "wrap",
 ) -> jax.Array:
-    """Blurs photographs, adds noise and saturates, by one of the two protocols (module docstring).
+    """Blurs photographs, adds noise and saturates, by a protocol (module docstring).
 
     Args:
       key: PRNG key; the same key and image give the same result to the bit.
       x: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` in [0, 1].
       kernel: blur kernel, `(h, w)`, sum 1.
-      protocol: `"paper"` or `"release"`.
+      protocol: a name in `DEGRADATIONS`, as `"paper"` or `"release"`.
       noise: standard deviation (`"paper"`) or largest value (`"release"`) of the noise; may be
         traced.
       boundary: see `blur`.
@@ -165,15 +209,48 @@ def degrade(
       TypeError: integer images or kernels.
       ValueError: what `blur` refuses, an unknown protocol, or negative noise.
     """
-    validation.check_choice(protocol, "protocol", PROTOCOLS)
+    degradation = degradation_named(protocol)
     validation.check_non_negative(noise, "noise")
     y = blur(sharp_target(x, protocol=protocol), kernel, boundary=boundary)
-    noise_key = jax.random.fold_in(key, 1)
-    if protocol == "paper":
-        y = y + noise * jax.random.normal(noise_key, y.shape, y.dtype)
-    else:
-        count = x.shape[0] if x.ndim == 4 else 1
-        gain = release_gain(key, count).astype(y.dtype)
+    if degradation.draw_gain is not None:
+        gain = degradation.draw_gain(key, x.shape[0] if x.ndim == 4 else 1).astype(y.dtype)
         y = y * (gain[:, None, None, None] if x.ndim == 4 else gain[0])
-        y = y + noise * jax.random.uniform(noise_key, y.shape, y.dtype)
+    y = degradation.add_noise(jax.random.fold_in(key, 1), y, noise)
     return jnp.clip(y, 0.0, 1.0)
+
+
+def _brighten(x: jax.Array) -> jax.Array:
+    return jnp.clip(PAPER_GAIN * x, 0.0, 1.0)
+
+
+def _keep(x: jax.Array) -> jax.Array:
+    return x
+
+
+def _add_gaussian(key: jax.Array, y: jax.Array, noise: jax.typing.ArrayLike) -> jax.Array:
+    return y + noise * jax.random.normal(key, y.shape, y.dtype)
+
+
+def _add_uniform(key: jax.Array, y: jax.Array, noise: jax.typing.ArrayLike) -> jax.Array:
+    return y + noise * jax.random.uniform(key, y.shape, y.dtype)
+
+
+_RECORDS = (
+    Degradation(
+        "paper",
+        sharp_target=_brighten,
+        add_noise=_add_gaussian,
+        noise_deviation=lambda noise: noise,
+        mean_offset=lambda noise: 0.0 * noise,
+    ),
+    Degradation(
+        "release",
+        sharp_target=_keep,
+        add_noise=_add_uniform,
+        noise_deviation=lambda noise: noise / math.sqrt(12.0),
+        mean_offset=lambda noise: noise / 2,
+        draw_gain=release_gain,
+        mean_gain=sum(RELEASE_GAINS) / 2,
+    ),
+)
+DEGRADATIONS: dict[str, Degradation] = {record.name: record for record in _RECORDS}

@@ -2,21 +2,20 @@
 
 All kernels drawn from one `KernelFamilies` have the same array shape, so that they can be drawn
 inside `jit` and `vmap`; smaller ones stand in the middle of zeros.
+
+`FAMILIES` lists the families of blur. A new one is a function that draws a kernel, another that
+gives an example, and a record in that list; every program then knows it by its name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from glra_jax import validation
-from glra_jax.kernels import disk_kernel, gaussian_kernel, motion_kernel, pseudo_inverse
-from glra_jax.noise import smoothness_for
-
-FAMILIES: tuple[Literal["gaussian", "disk", "motion"], ...] = ("gaussian", "disk", "motion")
+from glra_jax.kernels import disk_kernel, gaussian_kernel, motion_kernel
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class KernelFamilies:
     """A distribution of blur kernels; families are equally likely.
 
     Attributes:
-      families: One or more of the kinds of blur.
+      families: One or more families of blur, by their names in glra_jax.kernel_families.FAMILIES.
       min_size: Smallest window in pixels, odd, at least 3.
       max_size: Largest window in pixels, odd, at least min_size.
       min_sigma: Smallest standard deviation of Gaussian blur in pixels, above 0.
@@ -32,7 +31,7 @@ class KernelFamilies:
       min_radius: Smallest radius of disk blur in pixels, above 0, at most min_size / 2.
     """
 
-    families: tuple[Literal["gaussian", "disk", "motion"], ...] = FAMILIES
+    families: tuple[str, ...] = ("gaussian", "disk", "motion")
     min_size: int = 9
     max_size: int = 27
     min_sigma: float = 1.0
@@ -43,7 +42,7 @@ class KernelFamilies:
         if not self.families:
             raise ValueError("families is empty; name at least one of " + ", ".join(FAMILIES))
         for family in self.families:
-            validation.check_choice(family, "families", FAMILIES)
+            validation.check_choice(family, "families", tuple(FAMILIES))
         for size in (self.min_size, self.max_size):
             validation.check_size(size, minimum=3)
             if size % 2 == 0:
@@ -58,12 +57,46 @@ class KernelFamilies:
             )
 
 
+@dataclass(frozen=True)
+class BlurFamily:
+    """A family of blur kernels.
+
+    Attributes:
+      name: By which programs and `KernelFamilies` know it.
+      draw: `draw(key, families, half)` draws a random kernel, `(max_size, max_size)`, within the
+        ranges of a `KernelFamilies`; what lies more than `half` pixels from the centre is cut off
+        afterwards. `half` is traced.
+      example: `example(size)` gives a kernel of middling strength, `(size, size)`, always the same.
+    """
+
+    name: str
+    draw: Callable[[jax.Array, KernelFamilies, jax.Array], jax.Array]
+    example: Callable[[int], jax.Array]
+
+
+def blur_family(name: str) -> BlurFamily:
+    """Looks up a family of blur kernels.
+
+    Args:
+      name: one in `FAMILIES`.
+
+    Returns:
+      Its record.
+
+    Raises:
+      ValueError: unknown name.
+    """
+    validation.check_choice(name, "blur family", tuple(FAMILIES))
+    return FAMILIES[name]
+
+
 def sample_kernel(key: jax.Array, families: KernelFamilies) -> jax.Array:
     """Draws one blur kernel.
 
-    The window is odd and even in `[min_size, max_size]`. Gaussian: σ even in its range, cut off at
-    the window as in the released data. Disk: radius even up to the window's half. Motion: the path
-    reaches from a half to the whole of the window.
+    The window is odd and uniform in `[min_size, max_size]`, and the families are equally likely.
+    Gaussian: σ uniform in its range, cut off at the window as in the released data. Disk: radius
+    uniform up to the window's half. Motion: the path reaches from a half to the whole of the
+    window.
 
     Args:
       key: PRNG key.
@@ -72,7 +105,6 @@ def sample_kernel(key: jax.Array, families: KernelFamilies) -> jax.Array:
     Returns:
       `(max_size, max_size)` float32 of sum 1.
     """
-    uniform = partial(jax.random.uniform, dtype=jnp.float32)
     family_key, size_key, strength_key = jax.random.split(key, 3)
     size = families.max_size
     window = (
@@ -82,68 +114,52 @@ def sample_kernel(key: jax.Array, families: KernelFamilies) -> jax.Array:
     offsets = jnp.abs(jnp.arange(size) - size // 2)
     inside = (offsets <= half)[:, None] & (offsets <= half)[None, :]
 
-    def gaussian(key: jax.Array) -> jax.Array:
-        sigma = uniform(key, minval=families.min_sigma, maxval=families.max_sigma)
-        return gaussian_kernel(sigma=sigma, size=size)
+    def branch(name: str) -> Callable[[jax.Array], jax.Array]:
+        draw = FAMILIES[name].draw
+        return lambda key: draw(key, families, half)
 
-    def disk(key: jax.Array) -> jax.Array:
-        radius = uniform(key, minval=families.min_radius, maxval=half + 0.5)
-        return disk_kernel(radius=radius, size=size)
-
-    def motion(key: jax.Array) -> jax.Array:
-        path_key, extent_key = jax.random.split(key)
-        extent = half * uniform(extent_key, minval=0.5, maxval=1.0)
-        return motion_kernel(path_key, size=size, extent=extent)
-
-    draws = {"gaussian": gaussian, "disk": disk, "motion": motion}
     family = jax.random.randint(family_key, (), 0, len(families.families))
-    kernel = jax.lax.switch(family, [draws[name] for name in families.families], strength_key)
+    kernel = jax.lax.switch(family, [branch(name) for name in families.families], strength_key)
     kernel = jnp.where(inside, kernel, 0.0)
     return kernel / kernel.sum()
 
 
-def sample_inverses(
-    key: jax.Array,
-    families: KernelFamilies,
-    *,
-    count: int,
-    support: int,
-    regularization: float,
-    noise_weight: float = 0.0,
-    noise: tuple[float, float] = (0.0, 0.0),
-    chunk: int = 100,
-) -> Iterator[jax.Array]:
-    """Draws pseudo-inverses to fit a basis on, chunk by chunk.
+_uniform = partial(jax.random.uniform, dtype=jnp.float32)
 
-    Args:
-      key: PRNG key.
-      families: the distribution of blur kernels.
-      count: how many.
-      support: side of the inverses.
-      regularization: see `kernels.pseudo_inverse`.
-      noise_weight: see `noise.smoothness_for`.
-      noise: range of the noise levels that they are made for, standard deviations.
-      chunk: how many at once.
 
-    Yields:
-      `(<= chunk, support, support)` float32; the same for the same arguments.
-    """
-    uniform = partial(jax.random.uniform, dtype=jnp.float32)
+def _draw_gaussian(key: jax.Array, families: KernelFamilies, half: jax.Array) -> jax.Array:
+    del half
+    sigma = _uniform(key, minval=families.min_sigma, maxval=families.max_sigma)
+    return gaussian_kernel(sigma=sigma, size=families.max_size)
 
-    @jax.jit
-    def draw(keys: jax.Array) -> jax.Array:
-        def one(key: jax.Array) -> jax.Array:
-            kernel = sample_kernel(key, families)
-            level = uniform(jax.random.fold_in(key, 1), minval=noise[0], maxval=noise[1])
-            return pseudo_inverse(
-                kernel,
-                support=support,
-                regularization=regularization,
-                smoothness=smoothness_for(level, noise_weight=noise_weight),
-            )
 
-        return jax.vmap(one)(keys)
+def _draw_disk(key: jax.Array, families: KernelFamilies, half: jax.Array) -> jax.Array:
+    radius = _uniform(key, minval=families.min_radius, maxval=half + 0.5)
+    return disk_kernel(radius=radius, size=families.max_size)
 
-    keys = jax.random.split(key, count)
-    for start in range(0, count, chunk):
-        yield draw(keys[start : start + chunk])
+
+def _draw_motion(key: jax.Array, families: KernelFamilies, half: jax.Array) -> jax.Array:
+    path_key, extent_key = jax.random.split(key)
+    extent = half * _uniform(extent_key, minval=0.5, maxval=1.0)
+    return motion_kernel(path_key, size=families.max_size, extent=extent)
+
+
+def _example_gaussian(size: int) -> jax.Array:
+    return gaussian_kernel(sigma=size / 10, size=size)
+
+
+def _example_disk(size: int) -> jax.Array:
+    return disk_kernel(radius=size / 6, size=size)
+
+
+def _example_motion(size: int) -> jax.Array:
+    return motion_kernel(jax.random.key(4), size=size, extent=0.7 * (size // 2))
+
+
+_RECORDS = (
+    BlurFamily("gaussian", _draw_gaussian, _example_gaussian),
+    BlurFamily("disk", _draw_disk, _example_disk),
+    BlurFamily("motion", _draw_motion, _example_motion),
+)
+# New ones at the end: figures draw their random kernels by a family's place.
+FAMILIES: dict[str, BlurFamily] = {family.name: family for family in _RECORDS}

@@ -1,7 +1,7 @@
 """Blur kernels (point-spread functions) and their regularised inverses.
 
-A kernel is a 2-D float32 array of sum 1, of odd or even size, whose centre (the pixel that stands
-for no shift) is at `size // 2` on each axis. It blurs by true convolution, not correlation.
+A kernel is a 2-D float32 array of sum 1, of odd or even size, whose centre (the pixel of no
+shift) is at `size // 2` on each axis. It blurs by true convolution, not correlation.
 Functions make one kernel; use `jax.vmap` for many.
 """
 
@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from glra_jax import spectra, validation
+from glra_jax import validation
 
 
 def _offsets(size: int) -> jax.Array:
@@ -130,7 +130,8 @@ def motion_kernel(
       key: PRNG key.
       size: side of the kernel in pixels (the paper uses 9 to 27), at least 3.
       extent: largest reach of the path from the centre in pixels, above 0 and at most
-        `(size - 1) // 2`; drawn evenly between a half and the whole of that if None. May be traced.
+        `(size - 1) // 2`; drawn uniformly between a half and the whole of that if None. May be
+        traced.
       num_points: samples along the path.
 
     Returns:
@@ -165,14 +166,14 @@ def motion_kernel(
     pose = jnp.cumsum(velocity, axis=0) / num_points
     angle = pose[:, 2] * draw(turn_key)
     lever = 2.0 * jax.random.normal(lever_key, (2,), jnp.float32)
-    turned = jnp.stack(
+    rotated = jnp.stack(
         [
             jnp.cos(angle) * lever[0] - jnp.sin(angle) * lever[1],
             jnp.sin(angle) * lever[0] + jnp.cos(angle) * lever[1],
         ],
         axis=1,
     )
-    path = pose[:, :2] + turned
+    path = pose[:, :2] + rotated
     path = path - path.mean(axis=0)
     path = path * (jnp.asarray(extent, jnp.float32) / jnp.abs(path).max())
 
@@ -180,72 +181,3 @@ def motion_kernel(
         return jnp.maximum(1.0 - jnp.abs(position[:, None] - _offsets(size)[None, :]), 0.0)
 
     return hat(path[:, 1]).T @ hat(path[:, 0]) / num_points
-
-
-def inverse_damping(
-    size: int, *, regularization: jax.typing.ArrayLike, smoothness: jax.typing.ArrayLike
-) -> jax.Array:
-    """`λ + μ |∇|²` of `pseudo_inverse`: the power of noise over that of photographs.
-
-    Args:
-      size: side of the square grid.
-      regularization: λ.
-      smoothness: μ.
-
-    Returns:
-      float32 `(size, size // 2 + 1)`, as `jnp.fft.rfft2` lays frequencies out.
-    """
-    flat, smooth = (jnp.asarray(weight, jnp.float32) for weight in (regularization, smoothness))
-    return flat + smooth * spectra.gradient_power((size, size))
-
-
-def check_inverse(
-    kernel: jax.Array,
-    *,
-    support: int,
-    regularization: jax.typing.ArrayLike,
-    smoothness: jax.typing.ArrayLike,
-) -> None:
-    """Raises what `pseudo_inverse` says."""
-    validation.check_size(support, "support")
-    validation.check_kernel(kernel, support=support)
-    validation.check_positive(regularization, "regularization")
-    validation.check_scalar(smoothness, "smoothness")
-    validation.check_non_negative(smoothness, "smoothness")
-
-
-def pseudo_inverse(
-    kernel: jax.Array,
-    *,
-    support: int = 151,
-    regularization: jax.typing.ArrayLike = 0.01,
-    smoothness: jax.typing.ArrayLike = 0.0,
-) -> jax.Array:
-    """Regularised inverse of a blur kernel: convolving with it undoes the blur.
-
-    What minimises `‖k * x - y‖² + λ ‖x‖² + μ ‖∇x‖²`: `F⁻¹(conj(K) / (|K|² + λ + μ |∇|²))` on a
-    square grid, where `|∇|²` is the power of the first differences, `4 sin²(ω/2)` along either
-    axis. With `μ = 0` it is eq. 3 of Ren et al. 2018, with the regularisation of the authors'
-    released code; `μ` weighs frequencies nearly as a Wiener filter does for photographs, whose
-    power falls off as `1 / |ω|²`. Works under `jit`, `grad` and `vmap`.
-
-    Args:
-      kernel: `(h, w)`, sum 1, each side at most `support`.
-      support: side of the inverse; the paper says 150, the released code 151.
-      regularization: λ, above 0; larger values amplify noise less and restore less. May be traced.
-      smoothness: μ, at least 0. May be traced.
-
-    Returns:
-      `(support, support)` float32, centre at `support // 2`.
-
-    Raises:
-      TypeError: integer kernel.
-      ValueError: kernel not 2-D, empty, NaN, of a sum other than 1 or larger than the support;
-        regularisation not positive, smoothness negative or not a scalar.
-    """
-    check_inverse(kernel, support=support, regularization=regularization, smoothness=smoothness)
-    transfer = spectra.transfer_function(jnp.asarray(kernel, jnp.float32), (support, support))
-    power = transfer.real**2 + transfer.imag**2
-    damping = inverse_damping(support, regularization=regularization, smoothness=smoothness)
-    inverse = jnp.fft.irfft2(jnp.conj(transfer) / (power + damping), s=(support, support))
-    return jnp.roll(inverse, (support // 2,) * 2, axis=(0, 1))

@@ -11,7 +11,13 @@ import scipy.signal
 import scipy.stats
 
 import glra_jax as gx
-from glra_jax.degradation import release_gain
+from glra_jax.degradation import (
+    DEGRADATIONS,
+    Degradation,
+    degradation_named,
+    noise_deviation,
+    release_gain,
+)
 
 SHAPES = ((3, 3), (4, 4), (5, 2), (1, 6), (7, 9))
 NUMPY_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
@@ -146,7 +152,7 @@ def test_release_draws_a_gain_for_each_image(photograph):
     assert len(set(gains.round(5))) == 4
 
 
-def test_release_gains_are_even_from_1_to_1_point_2():
+def test_release_gains_are_uniform_from_1_to_1_point_2():
     gains = np.asarray(release_gain(jax.random.key(0), 4000))
     assert gains.dtype == np.float32
     assert gains.min() >= 1.0
@@ -175,7 +181,7 @@ def test_paper_noise_is_gaussian(noise):
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.05])
-def test_release_noise_is_even_from_zero(noise):
+def test_release_noise_is_uniform_from_zero(noise):
     found = noise_of("release", noise)
     assert found.min() > -1e-6
     assert found.max() < noise + 1e-6
@@ -213,6 +219,59 @@ def test_degraded_images_are_saturated(protocol):
     assert y.min() >= 0.0
     assert y.max() == 1.0
     assert (y == 1.0).mean() > 0.1
+
+
+# --- the registry --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", DEGRADATIONS)
+def test_records_say_what_the_noise_and_the_factors_are_like(protocol):
+    degradation = degradation_named(protocol)
+    assert degradation.name == protocol
+    found = noise_of(protocol, 0.03)
+    assert found.std() == pytest.approx(degradation.noise_deviation(0.03), rel=0.02)
+    assert noise_deviation(0.03, protocol=protocol) == degradation.noise_deviation(0.03)
+    assert found.mean() == pytest.approx(degradation.mean_offset(0.03), abs=5e-4)
+    if degradation.draw_gain is not None:
+        gains = degradation.draw_gain(jax.random.key(0), 4000)
+        assert float(gains.mean()) == pytest.approx(degradation.mean_gain, abs=0.004)
+    else:
+        assert degradation.mean_gain == 1.0
+
+
+def test_protocols_are_listed_by_name():
+    assert tuple(DEGRADATIONS) == ("paper", "release")
+    assert noise_deviation(0.12, protocol="release") == pytest.approx(0.12 / 12**0.5)
+    with pytest.raises(ValueError, match="protocol must be one of paper, release, got 'real'"):
+        noise_deviation(0.1, protocol="real")
+
+
+def test_a_new_protocol_is_one_record(monkeypatch, photograph):
+    """Shot noise: its variance is proportional to the light."""
+
+    def add_noise(key, y, noise):
+        return y + noise * jnp.sqrt(jnp.maximum(y, 0.0)) * jax.random.normal(key, y.shape)
+
+    shot = Degradation(
+        "shot",
+        sharp_target=lambda x: 0.5 * x,
+        add_noise=add_noise,
+        noise_deviation=lambda noise: noise / 2,
+        mean_offset=lambda noise: 0.0,
+        draw_gain=lambda key, count: jnp.full((count,), 1.5),
+        mean_gain=1.5,
+    )
+    monkeypatch.setitem(DEGRADATIONS, "shot", shot)
+    kernel = asymmetric_kernel((5, 6))
+    clean = 1.5 * reference_blur(0.5 * photograph, kernel, "wrap")
+    y = gx.degrade(jax.random.key(0), photograph, kernel, protocol="shot", noise=0.02)
+    residual = (np.float64(y) - clean) / np.sqrt(clean)
+    assert residual.std() == pytest.approx(0.02, rel=0.03)
+    np.testing.assert_allclose(gx.sharp_target(photograph, protocol="shot"), photograph / 2)
+    batch = np.stack([photograph, photograph])[..., None]
+    y = gx.degrade(jax.random.key(0), batch, kernel, protocol="shot", noise=0.0)
+    np.testing.assert_allclose(y[1, ..., 0], clean, atol=3e-6)
+    assert noise_deviation(0.02, protocol="shot") == 0.01
 
 
 # --- bad input -----------------------------------------------------------------------------------
