@@ -58,7 +58,7 @@ class Photo:
 def read_photo(path: Path) -> Photo:
     """Reads a photograph of 8 or 16 bits, grey, RGB or RGBA, upright.
 
-    A camera held sideways notes so in the file; here the pixels are turned and the note is taken
+    A camera held sideways notes so in the file; here the pixels are rotated and the note is taken
     out, whatever the format, since not every format can hold it.
 
     Raises:
@@ -207,12 +207,12 @@ def _read_png16(path: Path) -> np.ndarray:
 def _write_png16(pixels: np.ndarray, metadata: dict[str, Any], buffer: io.BytesIO) -> None:
     import png
 
-    height, width, planes = pixels.shape
+    height, width, channels = pixels.shape
     writer = png.Writer(
-        width, height, greyscale=planes < 3, alpha=planes in (2, 4), bitdepth=16, compression=6
+        width, height, greyscale=channels < 3, alpha=channels in (2, 4), bitdepth=16, compression=6
     )
     plain = io.BytesIO()
-    writer.write(plain, pixels.reshape(height, width * planes))
+    writer.write(plain, pixels.reshape(height, width * channels))
     header, *rest = png.Reader(bytes=plain.getvalue()).chunks()
     extra = []
     if "icc_profile" in metadata:
@@ -235,7 +235,7 @@ def _read_tiff(path: Path) -> Photo:
             orientation = page.tags.valueof(_ORIENTATION, 1)
             profile = page.tags.valueof(_PROFILE)
     except Exception as error:  # tifffile raises many kinds
-        raise ValueError(f"{path} cannot be read as TIFF: {error}") from error
+        raise ValueError(f"{path} cannot be read as TIFF, it may be truncated: {error}") from error
     if separate:
         pixels = np.moveaxis(pixels, 0, 2)
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3):
@@ -250,7 +250,7 @@ def _read_tiff(path: Path) -> Photo:
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns a picture as its orientation tag says, as Pillow does with those that it reads."""
+    """Rotates and mirrors a picture as its orientation tag says, as Pillow does."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

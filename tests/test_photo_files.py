@@ -297,7 +297,7 @@ def test_other_kinds_of_tiff(tmp_path, name, pixels, options, quoted):
 
 def test_cmyk_is_refused(tmp_path):
     Image.new("CMYK", (8, 8)).save(tmp_path / "print.jpg")
-    with pytest.raises(ValueError, match=r"print.jpg has CMYK pixels; convert it to grey or RGB"):
+    with pytest.raises(ValueError, match=r"print\.jpg.*CMYK"):
         read_photo(tmp_path / "print.jpg")
 
 
@@ -307,10 +307,10 @@ def test_cmyk_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("suffix", "dtype", "channels", "quoted"),
     [
-        (".jpg", np.uint16, 3, r"JPEG cannot hold 16 bits a channel; write .*out\.png"),
-        (".webp", np.uint16, 1, r"WEBP cannot hold 16 bits a channel; write .*out\.png"),
+        (".jpg", np.uint16, 3, r"JPEG.*16 bits.*out\.png"),
+        (".webp", np.uint16, 1, r"WEBP.*16 bits.*out\.png"),
         (".bmp", np.uint16, 1, r"BMP cannot hold 16 bits"),
-        (".jpeg", np.uint8, 4, r"JPEG cannot hold an alpha channel; write .*out\.png"),
+        (".jpeg", np.uint8, 4, r"JPEG.*alpha.*out\.png"),
         (".ppm", np.uint8, 2, r"PPM cannot hold an alpha channel"),
         (".xyz", np.uint8, 3, r"out\.xyz must end in one of \.bmp, .*\.webp"),
         ("", np.uint8, 3, r"out must end in one of"),
@@ -333,7 +333,7 @@ def test_formats_that_would_lose_something(tmp_path, suffix, dtype, channels, qu
 def test_an_existing_file_is_replaced_only_when_asked(tmp_path):
     path = tmp_path / "out.png"
     path.write_bytes(b"precious")
-    with pytest.raises(FileExistsError, match=r"out\.png exists; choose another name, or .*--over"):
+    with pytest.raises(FileExistsError, match=r"out\.png exists"):
         write_photo(photo(np.uint8, 3), path)
     assert path.read_bytes() == b"precious"
     write_photo(photo(np.uint8, 3), path, overwrite=True)
@@ -370,7 +370,7 @@ def test_kernel_from_an_image_is_the_mean_of_its_channels(tmp_path, dtype, chann
 @pytest.mark.parametrize(
     ("kernel", "quoted"),
     [
-        (np.zeros((3, 3, 2)), r"holds float64\(3, 3, 2\); a kernel is two-dimensional and real"),
+        (np.zeros((3, 3, 2)), r"holds float64\(3, 3, 2\)"),
         (np.zeros(3), r"holds float64\(3,\)"),
         (np.zeros((3, 3), complex), r"holds complex128\(3, 3\)"),
         (np.array([["a", "b"]]), r"holds <U1\(1, 2\)"),
@@ -390,7 +390,7 @@ def test_other_files_are_no_kernels(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([[None]]), allow_pickle=True)
     for data in (b"", b"letter", whole[:-100], (tmp_path / "objects.npy").read_bytes()):
         path.write_bytes(data)
-        with pytest.raises(ValueError, match=r"kernel\.npy is not a whole \.npy file of numbers"):
+        with pytest.raises(ValueError, match=r"kernel\.npy.*not a whole"):
             read_kernel(path)
     with pytest.raises(FileNotFoundError, match=r"gone\.npy"):
         read_kernel(tmp_path / "gone.npy")

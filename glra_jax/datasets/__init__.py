@@ -1,20 +1,27 @@
-"""Photographs to train and score on."""
+"""Photographs to train and score on: uint8 arrays by name, `(H, W)` or `(H, W, 3)`."""
 
-from glra_jax.datasets.bsds500 import (
-    bsds500_photographs,
-    bsds500_training_photographs,
-)
+from glra_jax.datasets.dataset import Dataset
 from glra_jax.datasets.embedded import embedded_photographs
-from glra_jax.datasets.files import find_photographs, read_folder, read_photograph
-from glra_jax.datasets.planes import Planes, pack_planes
+from glra_jax.datasets.folder import find_photographs, folder_photographs, read_photograph
+from glra_jax.datasets.packing import PackedPhotographs, pack_photographs, random_patch
+from glra_jax.datasets.registry import (
+    DATASETS,
+    dataset_named,
+    load_photographs,
+    load_training_photographs,
+)
 
 __all__ = [
-    "Planes",
-    "bsds500_photographs",
-    "bsds500_training_photographs",
+    "DATASETS",
+    "Dataset",
+    "PackedPhotographs",
+    "dataset_named",
     "embedded_photographs",
     "find_photographs",
-    "pack_planes",
-    "read_folder",
+    "folder_photographs",
+    "load_photographs",
+    "load_training_photographs",
+    "pack_photographs",
+    "random_patch",
     "read_photograph",
 ]

@@ -19,7 +19,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums, download_manager
 
-from glra_jax.datasets import bsds500
+from glra_jax.datasets import bsds500_archive
 
 
 class Bsds500(tfds.core.GeneratorBasedBuilder):
@@ -33,14 +33,14 @@ class Bsds500(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The photographs, without the segmentations."}  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        f"Not needed with a network. Without: {bsds500.ARCHIVE_NAME} from {bsds500.ARCHIVE_URL}, "
-        f"or the folder that was unpacked from it."
+        f"Not needed with a network. Without: {bsds500_archive.ARCHIVE_NAME} from "
+        f"{bsds500_archive.ARCHIVE_URL}, or the folder that was unpacked from it."
     )
     url_infos = {  # noqa: RUF012
-        bsds500.ARCHIVE_URL: checksums.UrlInfo(
-            size=bsds500.ARCHIVE_SIZE,
-            checksum=bsds500.ARCHIVE_SHA256,
-            filename=bsds500.ARCHIVE_NAME,
+        bsds500_archive.ARCHIVE_URL: checksums.UrlInfo(
+            size=bsds500_archive.ARCHIVE_SIZE,
+            checksum=bsds500_archive.ARCHIVE_SHA256,
+            filename=bsds500_archive.ARCHIVE_NAME,
         )
     }
 
@@ -56,24 +56,24 @@ class Bsds500(tfds.core.GeneratorBasedBuilder):
             ),
             disable_shuffling=True,  # in the order of the names
             homepage="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/resources.html",
-            license="Non-commercial research and educational purposes",
+            license=bsds500_archive.LICENCE,
             citation=_CITATION,
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         archive = images = None
         with contextlib.suppress(AssertionError):  # its way to say: manual_dir missing or empty
-            archive = bsds500.find_archive(dl_manager.manual_dir)
-            images = None if archive else bsds500.find_images(dl_manager.manual_dir)
+            archive = bsds500_archive.find_archive(dl_manager.manual_dir)
+            images = None if archive else bsds500_archive.find_images(dl_manager.manual_dir)
         if images:
-            jpegs = bsds500.read_images(images)
+            jpegs = bsds500_archive.read_images(images)
         else:
-            jpegs = bsds500.read_archive(archive or _download(dl_manager))
+            jpegs = bsds500_archive.read_archive(archive or _download(dl_manager))
         return {split: self._generate_examples(jpegs[split]) for split in jpegs}
 
     def _generate_examples(self, jpegs: dict[str, bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
         for name in sorted(jpegs):
-            bsds500.decode_jpeg(jpegs[name], name)  # nothing is stored that cannot be read
+            bsds500_archive.decode_jpeg(jpegs[name], name)  # nothing is stored that cannot be read
             yield name, {"image": io.BytesIO(jpegs[name]), "name": name}
 
 
@@ -120,12 +120,14 @@ def _prepared_builder(
     root = Path(builder.data_dir).parents[1]
     if manual_dir is None:
         # Archive or nothing: what else lies there may belong to other datasets.
-        archive = bsds500.find_archive(root / "downloads" / "manual")
+        archive = bsds500_archive.find_archive(root / "downloads" / "manual")
         manual_dir = archive.parent if archive else None
-    elif not bsds500.find_archive(manual_dir) and not bsds500.find_images(manual_dir):
+    elif not bsds500_archive.find_archive(manual_dir) and not bsds500_archive.find_images(
+        manual_dir
+    ):
         raise FileNotFoundError(
-            f"{manual_dir} holds neither {bsds500.ARCHIVE_NAME} nor an unpacked BSDS500; put the "
-            f"archive there, or leave manual_dir out to download it"
+            f"{manual_dir} holds neither {bsds500_archive.ARCHIVE_NAME} nor an unpacked BSDS500; "
+            f"put the archive there, or leave manual_dir out to download it"
         )
     root.mkdir(parents=True, exist_ok=True)
     # TFDS prints to stdout, which belongs to the caller's results. And it gets a folder of its own
@@ -157,20 +159,22 @@ def _open_builder(data_dir: str | os.PathLike[str] | None) -> Bsds500:
 
 
 def _download(dl_manager: Any) -> Path:
-    mend = (
-        f"fetch {bsds500.ARCHIVE_NAME} by other means and give the folder that holds it as "
+    fix = (
+        f"fetch {bsds500_archive.ARCHIVE_NAME} by other means and give the folder that holds it as "
         f"manual_dir, or unpack it and give that folder"
     )
     try:
         # Without a network TFDS goes on trying for minutes, so knock once before. An answer of any
         # kind will do: what it is worth is for TFDS to say.
         with contextlib.suppress(urllib.error.HTTPError):
-            urllib.request.urlopen(bsds500.ARCHIVE_URL, timeout=60).close()
-        return Path(dl_manager.download(bsds500.ARCHIVE_URL))
+            urllib.request.urlopen(bsds500_archive.ARCHIVE_URL, timeout=60).close()
+        return Path(dl_manager.download(bsds500_archive.ARCHIVE_URL))
     except download_manager.NonMatchingChecksumError as error:
-        raise ValueError(f"the download is truncated or another file; {mend}: {error}") from error
+        raise ValueError(f"the download is truncated or another file; {fix}: {error}") from error
     except (OSError, tfds.download.DownloadError) as error:
-        raise OSError(f"{bsds500.ARCHIVE_URL} cannot be downloaded; {mend}: {error}") from error
+        raise OSError(
+            f"{bsds500_archive.ARCHIVE_URL} cannot be downloaded; {fix}: {error}"
+        ) from error
 
 
 _CITATION = """@article{arbelaez2011contour,
