@@ -8,14 +8,13 @@ This is the one place that knows how the two sides differ.
 * **Layout.** Filters are HWIO here, `(height, width, inputs, outputs)`, and OIHW there, `(outputs,
   inputs, height, width)`. Images are channels last here, `(N, H, W, 1)`, and first there,
   `(N, 1, H, W)`. No number changes: the way there and back is exact to the bit.
-* **Direction.** Both sides correlate: filters are not turned round. Eq. 8 of the paper convolves,
+* **Direction.** Both sides correlate: filters are not flipped. Eq. 8 of the paper convolves,
   so that a filter that starts from a basis vector holds it reversed, on both sides alike.
 * **The core** `M` is computed for every blur kernel, is no weight and is in no state dict; the
   layer has its bias alone. `M[i, j]` leads from vertical filter `i` to horizontal input `j`:
   `out[j] = Σ_i in[i] M[i, j]`. As the weight of a 1×1 `nn.Conv2d` it is `M.T[:, :, None, None]`.
-* **Regularisation.** `regularization`, `noise_weight` and `core`, with which cores are computed,
-  are in no state dict. A `.safetensors` file carries them in its metadata; elsewhere they go with
-  the call.
+* **Inverse.** How cores are computed, `glra_jax.Inverse`, is in no state dict. A `.safetensors`
+  file carries it in its metadata; elsewhere it goes with the call.
 
 A state dict is a mapping of names to PyTorch tensors or NumPy arrays, float32. PyTorch itself is
 needed only for `.pt` and `.pth` files.

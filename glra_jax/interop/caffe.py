@@ -29,9 +29,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import validation
+from glra_jax.deprecated.keywords import loose_inverse
 from glra_jax.interop import LAYERS, model_from_state_dict
 from glra_jax.interop.entries import check_basis, dtype_of, faults_of_weights, to_numpy
 from glra_jax.interop.file_kinds import CAFFE, NPZ, check_is_file, reason_of, unreadable
+from glra_jax.inverses import Inverse
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model
 from glra_jax.restoration import deconvolve
@@ -57,12 +59,13 @@ _MESSAGES = {
 }
 
 
+@loose_inverse
 def load_caffemodel(
     path: str | os.PathLike[str],
     *,
     left: np.ndarray | jax.Array,
     right: np.ndarray | jax.Array,
-    regularization: float = 0.01,
+    inverse: Inverse | None = None,
 ) -> Model:
     """Reads the authors' network, Ren et al. 2018, from a Caffe snapshot.
 
@@ -70,7 +73,7 @@ def load_caffemodel(
       path: a `.caffemodel` file with the layers `conv0` to `conv5`.
       left: `(d, m)`, orthonormal columns, the authors' `L` (151×50); any floating dtype.
       right: `(d, m)`, the authors' `R`.
-      regularization: of the pseudo-inverse; theirs is 0.01.
+      inverse: how cores are computed; None takes `Inverse()`, which is theirs.
 
     Returns:
       A model, float32, for `deconvolve_as_released`.
@@ -104,9 +107,7 @@ def load_caffemodel(
             f"{', '.join(counts)}): " + "; ".join(faults)
         )
     # What is refused from here on is what was handed in beside the file.
-    return model_from_state_dict(
-        state, basis=basis, regularization=regularization, names=CAFFE_NAMES
-    )
+    return model_from_state_dict(state, basis=basis, inverse=inverse, names=CAFFE_NAMES)
 
 
 def read_basis(path: str | os.PathLike[str]) -> Basis:
@@ -145,7 +146,7 @@ def read_basis(path: str | os.PathLike[str]) -> Basis:
 
 
 def _float32_basis(sides: Mapping[str, Any]) -> Basis:
-    """The basis `left` and `right`, float32; raises ValueError for what is none."""
+    """Makes the basis of `left` and `right`, float32; raises ValueError for what is none."""
     arrays = {name: to_numpy(side) for name, side in sides.items()}
     for name, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -180,12 +181,12 @@ def deconvolve_as_released(
             f"package's own models see photographs as they are: use glra_jax.deconvolve"
         )
     validation.check_image(y, "y")
-    validation.check_kernel(kernel, support=model.config.support)
+    validation.check_kernel(kernel, support=model.architecture.largest_kernel)
     rows = 1 if jnp.ndim(y) == 4 else 0
-    turned = deconvolve(
+    transposed = deconvolve(
         jnp.swapaxes(y, rows, rows + 1), jnp.swapaxes(kernel, 0, 1), model, **options
     )
-    return jnp.swapaxes(turned, rows, rows + 1)
+    return jnp.swapaxes(transposed, rows, rows + 1)
 
 
 def read_blobs(path: str | os.PathLike[str]) -> list[tuple[str, list[np.ndarray]]]:
@@ -244,7 +245,7 @@ def _arrays(path: Path, name: str, blobs: Any) -> Iterator[np.ndarray]:
 
 
 def _net_class() -> tuple[Any, type[Exception]]:
-    """The class of Caffe's `NetParameter`, built at run time, and what it raises for bad data."""
+    """Builds the class of Caffe's `NetParameter`, at run time, and what it raises for bad data."""
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
     except ImportError as error:

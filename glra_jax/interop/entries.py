@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from glra_jax.lowrank import Basis
-from glra_jax.model import ModelConfig
+from glra_jax.networks.glra import Glra
 
 LAYERS = ("vertical", "core", "horizontal", "refine_1", "refine_2", "refine_3")
 
@@ -47,14 +47,14 @@ def to_numpy(value: Any) -> np.ndarray:
 
 
 def entry_names(names: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    """What a state dict calls each entry, given what it calls each layer."""
+    """Lists what a state dict calls each entry, given what it calls each layer."""
     return {(layer, kind): f"{names[layer]}.{kind}" for layer, kind in ENTRIES}
 
 
 def faults_of_weights(
     state_dict: Mapping[str, Any], names: Mapping[str, str], *, basis: Iterable[Any]
 ) -> tuple[list[str], dict[str, int]]:
-    """What is wrong with weights.
+    """Lists what is wrong with weights.
 
     Args:
       state_dict: entries without those of the basis.
@@ -76,7 +76,7 @@ def faults_of_weights(
 
 def _sizes(seen: list[tuple[tuple[int | str, ...], tuple[int, ...]]]) -> dict[str, int]:
     """Support, rank and features: what most entries say, so that the odd one out is reported."""
-    default = ModelConfig()
+    default = Glra()
     votes = {"d": Counter[int](), "m": Counter[int](), "f": Counter[int]()}
     for expected, shape in seen:
         # An entry whose axes are in another order says nothing.
@@ -94,7 +94,7 @@ def _sizes(seen: list[tuple[tuple[int | str, ...], tuple[int, ...]]]) -> dict[st
 
 
 def _fault_of_values(value: Any) -> str | None:
-    """What keeps the values of an entry from being used, to follow its name."""
+    """Says what keeps the values of an entry from being used, to follow its name."""
     if getattr(value, "is_meta", False):
         return "is a meta tensor, which has no values (load it onto the CPU)"
     layout = str(getattr(value, "layout", "torch.strided")).removeprefix("torch.")
@@ -116,7 +116,7 @@ def _fault_of_values(value: Any) -> str | None:
 
 
 def fault_of_side(value: Any) -> str | None:
-    """What keeps one side of a basis, `(d, m)`, from being used, to follow its name."""
+    """Says what keeps one side of a basis, `(d, m)`, from being used, to follow its name."""
     if fault := _fault_of_values(value):
         return fault
     side = np.asarray(to_numpy(value), np.float64)
@@ -135,7 +135,7 @@ def faults_of_entries(
     *,
     fault_of_values: Callable[[Any], str | None] = _fault_of_values,
 ) -> list[str]:
-    """What is wrong with entries that must have these shapes and be float32."""
+    """Lists what is wrong with entries that must have these shapes and be float32."""
     faults = [f"missing {name} {shape}" for name, shape in shapes.items() if name not in state_dict]
     faults += [
         f"unknown {name} {shape_of(value)}"

@@ -38,7 +38,7 @@ def check_is_file(path: Path) -> None:
 
 
 def unreadable(path: Path, data: bytes, wanted: str, reason: str) -> str:
-    """What to say of a file that cannot be read: that it is cut short, or another kind of file.
+    """Says of a file that cannot be read that it is cut short, or another kind of file.
 
     Args:
       path: of the file.
@@ -55,7 +55,7 @@ def unreadable(path: Path, data: bytes, wanted: str, reason: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """The kind of an exception and the first sentence of what it says."""
+    """Gives the kind of an exception and the first sentence of what it says."""
     said = str(error).splitlines()[:1]
     return type(error).__name__ + "".join(f": {line.partition('. ')[0]}" for line in said)
 
@@ -78,7 +78,7 @@ def kind_of(data: bytes) -> str | None:
 
 
 def _is_cut_start(data: bytes, wanted: str) -> bool:
-    """Whether a file of the kind may begin so, and this is too little to tell by `kind_of`."""
+    """Tells whether a file of the kind may begin so, which is too little for `kind_of`."""
     if not data:
         return True
     if wanted == SAFETENSORS:

@@ -4,9 +4,11 @@ import io
 import json
 import os
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from glra_jax import validation
 from glra_jax.atomic_files import write_atomically
-from glra_jax.cores import CORES, Core
+from glra_jax.deprecated.model_keywords import read_inverse_keywords
 from glra_jax.interop.file_kinds import (
     PYTORCH,
     SAFETENSORS,
@@ -25,20 +26,18 @@ from glra_jax.interop.file_kinds import (
     reason_of,
     unreadable,
 )
-from glra_jax.interop.pickles import foreign_name, pickle_of
 from glra_jax.interop.state_dicts import model_from_state_dict, model_to_state_dict
+from glra_jax.inverses import CORES, Inverse
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model
 
 TORCH_SUFFIXES = (".pt", ".pth")
 
+_SAFE_TORCH = "2.10"  # the first whose `weights_only=True` can be relied on
+_ZIP = b"PK"
+
 # What no tensor says: how cores are computed. In the metadata of a safetensors file, as JSON.
-_SETTINGS: dict[str, float | str] = {
-    "regularization": 0.01,
-    "noise_weight": 0.0,
-    "core": "projection",  # files written before there was another kind do not name it
-}
-_SETTINGS_KEY = "glra_jax.inverse"
+_INVERSE_KEY = "glra_jax.inverse"
 
 # The dtypes of safetensors files that NumPy can hold (bfloat16 by way of JAX).
 _NUMPY_DTYPES = {
@@ -60,13 +59,12 @@ class UnreadEntry:
     dtype: str
 
 
+@read_inverse_keywords
 def load_torch_model(
     path: str | os.PathLike[str],
     *,
     basis: Basis | None = None,
-    regularization: float | None = None,
-    noise_weight: float | None = None,
-    core: Core | None = None,
+    inverse: Inverse | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Model:
     """Reads a model from a file that holds a PyTorch state dict.
@@ -74,11 +72,9 @@ def load_torch_model(
     Args:
       path: `.pt` or `.pth`, written by `torch.save(module.state_dict(), path)`; or `.safetensors`.
       basis: see `model_from_state_dict`.
-      regularization: of the pseudo-inverse, as in training. None takes the one that
-        `save_torch_model` wrote into a `.safetensors` file, and 0.01 for all other files: a `.pt`
-        file cannot say it, so that a model of this library needs its `config.regularization` here.
-      noise_weight: see `ModelConfig`. None takes the file's own likewise, else 0.0.
-      core: see `ModelConfig`. None takes the file's own likewise, else `"projection"`.
+      inverse: how cores are computed, as in training. None takes what `save_torch_model` wrote
+        into a `.safetensors` file, and `Inverse()`, the paper's, for all other files: a `.pt` file
+        cannot say it, so that a model of this library needs its `architecture.inverse` here.
       names: see `params_from_state_dict`.
 
     Returns:
@@ -92,10 +88,11 @@ def load_torch_model(
         `glra_jax.save_model` wrote.
     """
     state = read_state_dict(path)
-    given = {"regularization": regularization, "noise_weight": noise_weight, "core": core}
-    settings = _read_settings(Path(path)) | {k: v for k, v in given.items() if v is not None}
+    written = _read_inverse(Path(path))
     try:
-        return model_from_state_dict(state, basis=basis, names=names, **settings)
+        return model_from_state_dict(
+            state, basis=basis, names=names, inverse=written if inverse is None else inverse
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -105,8 +102,8 @@ def save_torch_model(
 ) -> None:
     """Writes a model's state dict (see `model_to_state_dict`) for PyTorch.
 
-    A `.safetensors` file also carries `regularization`, `noise_weight` and `core`, in its metadata.
-    A `.pt` or `.pth` file does not: give them to `load_torch_model` when it is to come back.
+    A `.safetensors` file also says how cores are computed, in its metadata. A `.pt` or `.pth` file
+    does not: give the model's inverse to `load_torch_model` when it is to come back.
 
     Args:
       model: what to write.
@@ -132,8 +129,9 @@ def save_torch_model(
         torch.save({name: torch.from_numpy(array) for name, array in state.items()}, buffer)
         data = buffer.getvalue()
     else:
-        settings = {name: getattr(model.config, name) for name in _SETTINGS}
-        metadata = {"format": "pt", _SETTINGS_KEY: json.dumps(settings)}
+        inverse = model.architecture.default_inverse
+        assert inverse is not None  # a model of the faithful network has one
+        metadata = {"format": "pt", _INVERSE_KEY: json.dumps(asdict(inverse))}
         data = safetensors.numpy.save(state, metadata=metadata)
     write_atomically(path, data, overwrite=overwrite)
 
@@ -183,25 +181,26 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray | UnreadEntry]:
     return state
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
-    """How a file's cores are computed, as far as it says; raises for glra_jax's own files."""
+def _read_inverse(path: Path) -> Inverse:
+    """Reads how cores are computed, as far as a file says; raises for glra_jax's own files."""
     if _is_torch_file(path):
-        return dict(_SETTINGS)
+        return Inverse()
     with safetensors.safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
     if metadata.get("format", "").startswith("glra_jax-model-"):
         raise ValueError(f"{path} is a file of glra_jax itself, use gx.load_model to read it")
-    if _SETTINGS_KEY not in metadata:
-        return dict(_SETTINGS)
+    if _INVERSE_KEY not in metadata:
+        return Inverse()
     try:
-        written = dict(json.loads(metadata[_SETTINGS_KEY]))
-        numbers = {name: float(written[name]) for name in ("regularization", "noise_weight")}
-        core = written.get("core", _SETTINGS["core"])
-        validation.check_choice(core, "core", CORES)
-        return {**numbers, "core": core}
+        written = dict(json.loads(metadata[_INVERSE_KEY]))
+        return Inverse(
+            regularization=float(written["regularization"]),
+            noise_weight=float(written["noise_weight"]),
+            core=written.get("core", "projection"),  # files from before there were two lack it
+        )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path} has unreadable metadata, {_SETTINGS_KEY} = {metadata[_SETTINGS_KEY]!r}; it "
+            f"{path} has unreadable metadata, {_INVERSE_KEY} = {metadata[_INVERSE_KEY]!r}; it "
             f"must be JSON with the numbers regularization and noise_weight, and core, one of "
             f"{CORES}"
         ) from error
@@ -209,23 +208,28 @@ def _read_settings(path: Path) -> dict[str, Any]:
 
 def _read_torch(path: Path) -> Any:
     torch = _import_torch()
+    if torch.__version__ < _SAFE_TORCH:
+        raise ImportError(
+            f"PyTorch {torch.__version__} may run code that a file holds even when it is told not "
+            f"to (CVE-2025-32434, CVE-2026-24747): pip install 'torch>={_SAFE_TORCH}', or take a "
+            f"safetensors file"
+        )
     data = path.read_bytes()  # once: what is checked is what is opened
-    is_zip = _check_zip(path, data)
+    _check_zip(path, data)
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols, which errors name below
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged file makes PyTorch raise almost anything
-        # PyTorch's own text on pickles advises to load them unsafely: it is not shown.
-        unsaid = isinstance(error, pickle.UnpicklingError)
-        reason = type(error).__name__ if unsaid else reason_of(error)
-        raise ValueError(_refusal(path, data, reason, is_zip)) from None
+        raise ValueError(_refusal(path, data, error)) from None
 
 
-def _check_zip(path: Path, data: bytes) -> bool:
-    """Whether it is a zip archive; raises for one that is cut short or damaged."""
-    if not data.startswith(b"PK"):
-        return False
+def _check_zip(path: Path, data: bytes) -> None:
+    """Raises for a zip archive that is cut short or damaged."""
+    if not data.startswith(_ZIP):
+        return
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             # PyTorch can be told to write no checksums, which are 0 then.
@@ -239,35 +243,48 @@ def _check_zip(path: Path, data: bytes) -> bool:
         raise ValueError(
             f"{path} is damaged: the checksum of {damaged} in it is wrong; copy the file again"
         )
-    return True
 
 
-def _refusal(path: Path, data: bytes, reason: str, is_zip: bool) -> str:
-    """Why PyTorch did not open a file."""
-    foreign = foreign_name(data)
-    if foreign is not None:
+def _refusal(path: Path, data: bytes, error: Exception) -> str:
+    """Says why PyTorch did not open a file."""
+    # PyTorch's own text on pickles advises to load them unsafely: only the name is taken from it.
+    unpickling = isinstance(error, pickle.UnpicklingError)
+    named = re.search(r"GLOBAL (\S+)", str(error)) if unpickling else None
+    # A name that the file breaks off in is not the one that it had.
+    if named and b"\n%b\n" % named[1].rpartition(".")[2].encode() in _pickle_of(data):
         return (
-            f"{path} wants to call {foreign} when it is opened, and was refused: a pickle of more "
+            f"{path} wants to call {named[1]} when it is opened, and was refused: a pickle of more "
             f"than tensors can run any code. If it is yours, save module.state_dict() alone, or a "
             f"safetensors file"
         )
+    reason = type(error).__name__ if unpickling else reason_of(error)
     if kind_of(data) == PYTORCH:
-        protocol = pickle_of(data)[1]
+        protocol = _pickle_of(data)[1]
         if protocol > 3:
             return (
                 f"{path} is pickled with protocol {protocol}, which PyTorch does not open safely: "
                 f"save it without pickle_protocol"
             )
-        if is_zip:
+        if data.startswith(_ZIP):
             return (
-                f"{path} is whole, but this PyTorch cannot open it ({reason}): save "
+                f"{path} is whole, but this PyTorch cannot open it safely ({reason}): save "
                 f"module.state_dict() with torch.save once more"
             )
     return unreadable(path, data, PYTORCH, reason)
 
 
+def _pickle_of(data: bytes) -> bytes:
+    """Finds the pickle in a file of PyTorch's; one without tensors' values, if it is a zip."""
+    if not data.startswith(_ZIP):
+        return data
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entry = next(e for e in archive.infolist() if e.filename.endswith("data.pkl"))
+        del entry.CRC  # not to be checked: PyTorch can be told to write none
+        return archive.read(entry)
+
+
 def _is_torch_file(path: Path) -> bool:
-    """Whether PyTorch is needed; raises for suffixes that are not known."""
+    """Tells whether PyTorch is needed; raises for suffixes that are not known."""
     if path.suffix not in (*TORCH_SUFFIXES, ".safetensors"):
         raise ValueError(
             f"{path} must end in one of {', '.join(TORCH_SUFFIXES)}, .safetensors, "

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glra_jax.cores import Core
+from glra_jax.deprecated.keywords import loose_inverse
 from glra_jax.interop.entries import (
     BASIS,
     LAYERS,
@@ -19,9 +19,11 @@ from glra_jax.interop.entries import (
     shape_of,
     to_numpy,
 )
+from glra_jax.inverses import Inverse
 from glra_jax.lowrank import Basis
-from glra_jax.model import Model, ModelConfig
-from glra_jax.networks.glra import Params
+from glra_jax.model import Model
+from glra_jax.networks.architecture import Params
+from glra_jax.networks.glra import Glra
 
 
 def params_to_state_dict(params: Params) -> dict[str, np.ndarray]:
@@ -90,28 +92,31 @@ def model_to_state_dict(model: Model) -> dict[str, np.ndarray]:
 
     For `nn.Module.load_state_dict`, wrap each with `torch.from_numpy`. How cores are computed
     is not among them, and must go back with the weights: `model_from_state_dict(state,
-    regularization=model.config.regularization, noise_weight=model.config.noise_weight,
-    core=model.config.core)`.
+    inverse=model.architecture.inverse)`.
 
     Raises:
-      TypeError: not a model.
+      TypeError: not a model, or one of another network than the faithful one.
     """
     if not isinstance(model, Model):
         raise TypeError(
             f"model must be a glra_jax Model (as load_model, initial_model and trainings give it), "
             f"got {_quoted(model)}"
         )
-    left, right = (np.array(side) for side in model.basis)
+    if not isinstance(model.architecture, Glra):
+        raise TypeError(
+            f"model must be of the faithful network, which PyTorch's state dicts describe, got "
+            f"architecture {model.architecture.name!r}"
+        )
+    left, right = (np.array(side) for side in model.constants)
     return params_to_state_dict(model.params) | {"basis.left": left, "basis.right": right}
 
 
+@loose_inverse
 def model_from_state_dict(
     state_dict: Mapping[str, Any],
     *,
     basis: Basis | None = None,
-    regularization: float = 0.01,
-    noise_weight: float = 0.0,
-    core: Core = "projection",
+    inverse: Inverse | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Model:
     """A model with the weights of a PyTorch state dict.
@@ -120,10 +125,8 @@ def model_from_state_dict(
       state_dict: PyTorch tensors (on any device) or NumPy arrays by name, float32.
       basis: in which cores are computed, `(d, m)`; None takes the state dict's own entries
         `basis.left` and `basis.right`.
-      regularization: of the pseudo-inverse, as in training. No state dict holds it: for the
-        weights of a model of this library, give its `config.regularization`.
-      noise_weight: see `ModelConfig`; likewise, its `config.noise_weight`.
-      core: see `ModelConfig`; likewise, its `config.core`.
+      inverse: how cores are computed, as in training; None takes `Inverse()`, the paper's. No state
+        dict holds it: for the weights of a model of this library, give its `architecture.inverse`.
       names: see `params_from_state_dict`.
 
     Returns:
@@ -169,16 +172,11 @@ def model_from_state_dict(
         raise ValueError("the weights and basis do not fit the network: " + "; ".join(faults))
     params = _laid_out(weights, names)
     sides = stored or given
-    config = ModelConfig(
-        support=sizes["d"],
-        rank=sizes["m"],
-        features=sizes["f"],
-        regularization=regularization,
-        noise_weight=noise_weight,
-        core=core,
+    architecture = Glra(
+        sizes["d"], sizes["m"], sizes["f"], Inverse() if inverse is None else inverse
     )
     basis = Basis(*(jnp.asarray(to_numpy(sides[name])) for name in BASIS))
-    return Model(basis, params, config)
+    return Model(architecture, basis, params)
 
 
 def _check_mapping(state_dict: Any) -> None:
@@ -217,7 +215,7 @@ def _checked_names(names: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _hints(state_dict: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
-    """Why none of the entries may be there, where the state dict shows it."""
+    """Says why none of the entries may be there, where the state dict shows it."""
     if any(entry in state_dict for entry in (*entry_names(names).values(), *BASIS)):
         return []
     hints = [
