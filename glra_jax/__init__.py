@@ -9,38 +9,30 @@ from glra_jax.cores import deconvolution_core
 from glra_jax.correlation.correlate import correlate
 from glra_jax.degradation import blur, degrade, sharp_target
 from glra_jax.glra import fit_glra
+from glra_jax.inverses import Inverse, pseudo_inverse
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
-from glra_jax.kernels import (
-    disk_kernel,
-    gaussian_kernel,
-    motion_kernel,
-    normalize_kernel,
-    pseudo_inverse,
-)
+from glra_jax.kernels import disk_kernel, gaussian_kernel, motion_kernel, normalize_kernel
 from glra_jax.lowrank import Basis, project, reconstruct
 from glra_jax.metrics import psnr, ssim, ssim_volume
-from glra_jax.model import (
-    Model,
-    ModelConfig,
-    available_models,
-    initial_model,
-    load_model,
-    save_model,
-)
-from glra_jax.networks.glra import DeconvNet
+from glra_jax.model import Model, initial_model
+from glra_jax.model_files import available_models, load_model, save_model
+from glra_jax.networks import Architecture, Glra
+from glra_jax.networks.deconv_net import DeconvNet
 from glra_jax.networks.initialization import init_params
-from glra_jax.noise import estimate_noise, smoothness_for
+from glra_jax.noise import estimate_noise
 from glra_jax.restoration import deconvolve, deconvolve_linear
 from glra_jax.restorer import Restorer, even_tile, prepare
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
+    "Architecture",
     "Basis",
     "DeconvNet",
+    "Glra",
+    "Inverse",
     "KernelFamilies",
     "Model",
-    "ModelConfig",
     "Restorer",
     "available_models",
     "blur",
@@ -67,7 +59,27 @@ __all__ = [
     "sample_kernel",
     "save_model",
     "sharp_target",
-    "smoothness_for",
     "ssim",
     "ssim_volume",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Finds the names of version 0.1 that are deprecated."""
+    if name == "ModelConfig":
+        from glra_jax.deprecated.keywords import warn
+        from glra_jax.deprecated.model_config import ModelConfig
+
+        warn("glra_jax.ModelConfig", "glra_jax.Glra, an architecture")
+        return ModelConfig
+    if name == "smoothness_for":
+        from glra_jax.deprecated.smoothness import smoothness_for
+
+        return smoothness_for
+    if name == "caffe":
+        from glra_jax.deprecated.keywords import warn
+        from glra_jax.interop import caffe
+
+        warn("glra_jax.caffe", "glra_jax.interop.caffe")
+        return caffe
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,17 +2,20 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from PIL import Image
 
+from glra_jax.inverses import Inverse
 from glra_jax.kernels import normalize_kernel
-from glra_jax.model import DEFAULT_MODEL, load_model
+from glra_jax.model import Model
+from glra_jax.model_files import DEFAULT_MODEL, load_model
 from glra_jax.noise import estimate_noise
 from glra_jax.photo_files import Photo, check_output, read_kernel, read_photo, write_photo
 from glra_jax.restorer import even_tile, prepare
@@ -32,7 +35,8 @@ class Deblur:
       boundary: How the scene is taken to go on outside the photograph.
       noise: Standard deviation of the noise as part of the full range, at least 0; estimated if
         not given, where the model depends on it.
-      regularization: Of the pseudo-inverse, above 0; the model's own if not given.
+      regularization: Of the pseudo-inverse, above 0; the model's own if not given. For models
+        whose inverse can be told.
       overwrite: Allow the output file to be replaced.
     """
 
@@ -66,9 +70,11 @@ def deblur(options: Deblur) -> None:
     check_output(photo, options.output, overwrite=options.overwrite)
     raw = read_kernel(options.kernel)
     model = load_model(options.model)
+    architecture = model.architecture
+    inverse = _inverse(options, model)
     try:
         kernel = normalize_kernel(jnp.asarray(raw, jnp.float32))
-        check_kernel(kernel, support=model.config.support)
+        check_kernel(kernel, support=architecture.largest_kernel)
     except ValueError as error:
         raise ValueError(f"{options.kernel}: {error}") from error
 
@@ -79,17 +85,18 @@ def deblur(options: Deblur) -> None:
     top = np.iinfo(photo.colour.dtype).max
     blurred = photo.colour.astype(np.float32) / top
     noise = options.noise
-    if noise is not None and model.config.noise_weight == 0:
+    needed = architecture.uses_noise(inverse)
+    if noise is not None and not needed:
         print(f"--noise {noise:g} changes nothing: {options.model} restores all levels alike")
-    if noise is None and model.config.noise_weight > 0:
-        noise = float(estimate_noise(jnp.asarray(blurred)))
+    if noise is None and needed:
+        noise = float(jax.jit(estimate_noise)(blurred))
         print(f"{options.photo}: noise of {100 * noise:.2f} % (--noise to set it)")
     restorer = prepare(
         model,
         kernel,
         tile=even_tile(*photo.colour.shape[:2]),
         noise=noise,
-        regularization=options.regularization,
+        inverse=inverse,
     )
     restored = restorer(blurred, boundary=options.boundary, progress=True)
     pixels = np.rint(restored * top).astype(photo.colour.dtype)
@@ -97,6 +104,19 @@ def deblur(options: Deblur) -> None:
         Photo(pixels, photo.alpha, photo.metadata), options.output, overwrite=options.overwrite
     )
     print(f"{options.output}: written after {time.perf_counter() - started:.1f} s")
+
+
+def _inverse(options: Deblur, model: Model) -> Inverse | None:
+    """Inverse of the kernel, if not the model's own."""
+    own = model.architecture.default_inverse
+    if options.regularization is None:
+        return None
+    if own is None:
+        raise ValueError(
+            f"--regularization {options.regularization:g} is for models whose inverse can be told, "
+            f"and {options.model} is of the architecture {model.architecture.name}; leave it out"
+        )
+    return replace(own, regularization=options.regularization)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How strong the noise is, and how smooth a pseudo-inverse must be for it.
+"""Strength of the noise in an image.
 
 Images are floats in [0, 1]; noise levels are standard deviations in the same unit.
 """
@@ -62,23 +62,20 @@ def estimate_noise(y: jax.Array) -> jax.Array:
     return jnp.nan_to_num(median) / (6.0 * _NORMAL_MEDIAN)
 
 
-def smoothness_for(noise: jax.typing.ArrayLike, *, noise_weight: float) -> jax.Array:
-    """Smoothness of the pseudo-inverse for a noise level, `noise_weight * noise²`.
-
-    The Wiener filter adds the ratio of the powers of noise and signal to `|K|²`. It grows as
-    `noise²`, and, since the power of photographs falls off as `1 / |ω|²`, with `|ω|²`: see `μ` of
-    `glra_jax.kernels.pseudo_inverse`.
+def noise_level(y: jax.Array | None, noise: jax.typing.ArrayLike | None) -> jax.typing.ArrayLike:
+    """Decides the noise level that a restoration goes by.
 
     Args:
-      noise: standard deviation, at least 0.
-      noise_weight: at least 0; 0 for the same pseudo-inverse at all levels, as in the paper.
+      y: the image, see `estimate_noise`; None where nothing depends on the level.
+      noise: its standard deviation if it is known.
 
     Returns:
-      float32, of the shape of `noise`.
+      `noise` where it is given; else an estimate from the image, 0 without one.
 
     Raises:
-      ValueError: a value outside its range.
+      TypeError: as `estimate_noise`.
+      ValueError: as `estimate_noise`.
     """
-    validation.check_non_negative(noise, "noise")
-    validation.check_non_negative(noise_weight, "noise_weight")
-    return jnp.float32(noise_weight) * jnp.square(jnp.asarray(noise, jnp.float32))
+    if noise is not None:
+        return noise
+    return 0.0 if y is None else estimate_noise(y)

@@ -9,7 +9,7 @@ full_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 def product_precision() -> jax.lax.Precision | None:
-    """What the network hands to products and convolutions.
+    """Precision that the network hands to products and convolutions.
 
     Returns:
       Full precision; or None, if `jax.default_matmul_precision` or the option

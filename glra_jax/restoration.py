@@ -1,28 +1,28 @@
 """Restoring blurred images of any size and number of channels with a model.
 
-Images are floats in [0, 1], `(H, W)`, `(H, W, C)` or `(N, H, W, C)`; the colour channels go through
-the network as a batch.
+Images are floats in [0, 1], `(H, W)`, `(H, W, C)` or `(N, H, W, C)`. Channels go through a network
+together or as a batch, as its architecture says.
 """
 
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from glra_jax import validation
-from glra_jax.cores import deconvolution_core
 from glra_jax.degradation import BOUNDARIES, batched, pad_for_kernel, unbatched
-from glra_jax.lowrank import reconstruct
-from glra_jax.model import Model, default_model
-from glra_jax.networks.glra import restore
-from glra_jax.noise import estimate_noise, smoothness_for
+from glra_jax.deprecated.model_keywords import inverse_keywords, linear_keywords
+from glra_jax.inverses import Inverse
+from glra_jax.lowrank import Basis
+from glra_jax.model import Model
+from glra_jax.model_files import default_model
+from glra_jax.networks.architecture import Architecture, Condition, Constants, Margins
+from glra_jax.networks.refinement import Refinement, low_rank_restoration
+from glra_jax.noise import noise_level
 
-# Layers 4 and 6 pad their maps with zeros; an image continued so much further does not see them.
-REFINEMENT_REACH = 10
 
-
+@inverse_keywords(default_model, where=2)
 def deconvolve(
     y: jax.Array,
     kernel: jax.Array,
@@ -30,7 +30,7 @@ def deconvolve(
     *,
     boundary: str = "edge",
     noise: jax.typing.ArrayLike | None = None,
-    regularization: jax.typing.ArrayLike | None = None,
+    inverse: Inverse | None = None,
     method: str = "auto",
 ) -> jax.Array:
     """Restores a blurred image whose blur kernel is known.
@@ -44,11 +44,11 @@ def deconvolve(
       model: from `load_model` or a training run; None takes the default one of the package.
       boundary: how the image goes on outside: `"edge"`, which rings less than `"reflect"`;
         `"wrap"`, for circular blur; or `"valid"`, where nothing is made up and the result is
-        `support - 1` smaller.
-      noise: standard deviation of the noise in `y`, for models whose pseudo-inverse depends on it
-        (`model.config.noise_weight` is not 0); None estimates it, from all of `y` together.
-      regularization: of the pseudo-inverse; None takes the one that the model was trained with.
-      method: way of computing, see `glra_jax.correlation.correlate.correlate`.
+        smaller by the margins of the model's architecture (the faithful network: `support - 1`).
+      noise: standard deviation of the noise in `y`; None estimates it, from all of `y` together,
+        where the model depends on it.
+      inverse: how the model inverts the blur kernel; None takes what it was trained with.
+      method: of computing, see `glra_jax.correlate`.
 
     Returns:
       The restored image in (0, 1), of the shape (but for `"valid"`) and dtype of `y`.
@@ -56,74 +56,103 @@ def deconvolve(
     Raises:
       TypeError: integer image or kernel.
       ValueError: image of another rank, NaN; a kernel that is not 2-D, empty, NaN, of a sum other
-        than 1, or larger than the support; with `"valid"`, an image smaller than the support;
-        negative noise, or an image of less than 3×3 pixels to estimate it from.
+        than 1, larger than the support, or not held by the model's basis; with `"valid"`, an image
+        too small; negative noise, or an image of less than 3×3 pixels to estimate it from.
     """
     model = default_model() if model is None else model
-    _check(y, kernel, model, boundary, noise, regularization)
-    return _deconvolve(y, kernel, model, noise, regularization, boundary=boundary, method=method)
+    check_model(model)
+    architecture = model.architecture
+    check_photograph(y, boundary, architecture)
+    check_settings(kernel, architecture, noise, inverse)
+    condition = condition_for(
+        architecture, model.constants, kernel, y, noise=noise, inverse=inverse
+    )
+    return restore_whole(y, model, condition, boundary=boundary, method=method)
 
 
+@linear_keywords(default_model, lambda thing: isinstance(thing, Model))
 def deconvolve_linear(
     y: jax.Array,
     kernel: jax.Array,
-    model: Model | None = None,
+    basis: Basis | None = None,
     *,
+    inverse: Inverse | None = None,
     boundary: str = "edge",
     noise: jax.typing.ArrayLike | None = None,
-    noise_weight: float | None = None,
-    regularization: jax.typing.ArrayLike | None = None,
 ) -> jax.Array:
-    """Restores by eq. 8 of the paper alone: convolution with the low-rank pseudo-inverse.
-
-    The model's basis is used and its weights are not.
+    """Restores by convolution with the low-rank pseudo-inverse alone (Ren et al. 2018, eq. 8).
 
     Args:
       y: see `deconvolve`.
       kernel: see `deconvolve`.
-      model: see `deconvolve`.
+      basis: low-rank basis, from `fit_glra` or a model (`model.constants`); None takes that of the
+        default model.
+      inverse: how the kernel is inverted; another strength compiles nothing again. None takes that
+        of the default model, which is chosen for what its network takes off afterwards; alone, the
+        linear restoration does best for photographs with a noise weight of about 60.
       boundary: see `deconvolve`.
       noise: see `deconvolve`.
-      noise_weight: how strongly the pseudo-inverse depends on the noise, see `ModelConfig`; static
-        under `jit`. None takes the model's, which is chosen for what layers 4 to 6 take off
-        afterwards; eq. 8 alone restores photographs best with about 60.
-      regularization: see `deconvolve`.
 
     Returns:
       The restored image, of the shape (but for `"valid"`) and dtype of `y`; not clipped.
 
     Raises:
-      TypeError: as `deconvolve`, or a noise weight that is not a number.
-      ValueError: as `deconvolve`, or a negative noise weight.
+      TypeError: as `deconvolve`.
+      ValueError: as `deconvolve`.
     """
-    model = default_model() if model is None else model
-    if noise_weight is not None:
-        check_model(model)
-        model = replace(model, config=replace(model.config, noise_weight=noise_weight))
-    _check(y, kernel, model, boundary, noise, regularization)
-    return _deconvolve_linear(y, kernel, model, noise, regularization, boundary=boundary)
+    basis = default_model().constants if basis is None else basis
+    if not isinstance(basis, Basis):
+        raise TypeError(f"basis must be a glra_jax.Basis, got {type(basis).__name__}")
+    inverse = default_model().architecture.default_inverse if inverse is None else inverse
+    support, rank = basis.left.shape
+    architecture = Refinement(support, rank)
+    check_photograph(y, boundary, architecture)
+    check_settings(kernel, architecture, noise, inverse)
+    condition = condition_for(architecture, basis, kernel, y, noise=noise, inverse=inverse)
+    return _restore_linearly(y, basis, condition.core, boundary=boundary)
 
 
-def _check(
-    y: jax.Array,
-    kernel: jax.Array,
-    model: Model,
-    boundary: str,
-    noise: jax.typing.ArrayLike | None,
-    regularization: jax.typing.ArrayLike | None,
-) -> None:
+def check_photograph(y: jax.Array | np.ndarray, boundary: str, architecture: Architecture) -> None:
+    """Raises what `deconvolve` says of an image and its boundary."""
     validation.check_choice(boundary, "boundary", BOUNDARIES)
-    check_model(model)
     validation.check_image(y, "y")
     validation.check_range(y, "y")
-    check_settings(kernel, model, noise, regularization)
-    support = model.config.support
+    goes_together(y, architecture)
+    if boundary != "valid":
+        return
     rows = 1 if y.ndim == 4 else 0
-    if boundary == "valid" and min(y.shape[rows : rows + 2]) < support:
+    height, width = y.shape[rows : rows + 2]
+    needed = [sum(margin) + 1 for margin in architecture.margins]
+    if height < needed[0] or width < needed[1]:
         raise ValueError(
-            f"y of shape {y.shape} is smaller than the support {support}, so that no pixel is left "
-            f'with boundary="valid"; take another boundary'
+            f"y of shape {y.shape} is smaller than the {needed[0]}×{needed[1]} pixels that this "
+            f'model needs with boundary="valid", so that no pixel is left; take another boundary'
         )
+    multiple = architecture.tile_multiple
+    if height % multiple or width % multiple:
+        raise ValueError(
+            f"y of shape {y.shape} must have sides that are multiples of {multiple} with boundary="
+            f'"valid" for this model; crop it, or take another boundary'
+        )
+
+
+def check_settings(
+    kernel: jax.Array,
+    architecture: Architecture,
+    noise: jax.typing.ArrayLike | None,
+    inverse: Inverse | None,
+) -> None:
+    """Raises what `deconvolve` says of all that a condition is computed from."""
+    validation.check_kernel(kernel, support=architecture.largest_kernel)
+    if inverse is not None:
+        if not isinstance(inverse, Inverse):
+            raise TypeError(f"inverse must be a glra_jax.Inverse, got {type(inverse).__name__}")
+        if architecture.default_inverse is None:
+            raise ValueError(f"a model of {architecture.name} takes no inverse, got {inverse}")
+        inverse.check_values()
+    if noise is not None:
+        validation.check_scalar(noise, "noise")
+        validation.check_non_negative(noise, "noise")
 
 
 def check_model(model: Model) -> None:
@@ -134,101 +163,124 @@ def check_model(model: Model) -> None:
         )
 
 
-def check_settings(
-    kernel: jax.Array,
-    model: Model,
-    noise: jax.typing.ArrayLike | None,
-    regularization: jax.typing.ArrayLike | None,
-) -> None:
-    """Raises what `deconvolve` says of all that a core is computed from."""
-    validation.check_kernel(kernel, support=model.config.support)
-    if regularization is not None:
-        validation.check_positive(regularization, "regularization")
-    if noise is not None:
-        validation.check_scalar(noise, "noise")
-        validation.check_non_negative(noise, "noise")
+def goes_together(y: jax.Array | np.ndarray, architecture: Architecture) -> bool:
+    """Tells whether channels of an image go through a network together, rather than as a batch.
+
+    Raises:
+      ValueError: a number of channels that the network does not take.
+    """
+    channels = 1 if y.ndim == 2 else y.shape[-1]
+    if channels in architecture.joint_channels:
+        return True
+    if 1 in architecture.joint_channels:
+        return False
+    taken = " or ".join(str(count) for count in architecture.joint_channels)
+    raise ValueError(f"y of shape {y.shape} has {channels} channels; this model takes {taken}")
 
 
-def core_for(
-    model: Model,
+def condition_for(
+    architecture: Architecture,
+    constants: Constants,
     kernel: jax.Array,
+    y: jax.Array | np.ndarray | None,
     *,
-    noise: jax.typing.ArrayLike,
-    regularization: jax.typing.ArrayLike | None,
-) -> jax.Array:
-    """Core of a blur kernel for a model, as its configuration says unless told otherwise."""
-    settings = core_settings(model, noise=noise, regularization=regularization)
-    return deconvolution_core(model.basis, kernel, **settings)
-
-
-def core_settings(
-    model: Model,
-    *,
-    noise: jax.typing.ArrayLike,
-    regularization: jax.typing.ArrayLike | None,
-) -> dict[str, Any]:
-    """How `deconvolution_core` computes a model's cores at a noise level."""
-    config = model.config
-    return {
-        "core": config.core,
-        "regularization": config.regularization if regularization is None else regularization,
-        "smoothness": smoothness_for(noise, noise_weight=config.noise_weight),
-    }
-
-
-def _core(
-    y: jax.Array,
-    kernel: jax.Array,
-    model: Model,
     noise: jax.typing.ArrayLike | None,
-    regularization: jax.typing.ArrayLike | None,
-) -> jax.Array:
-    if noise is None:
-        noise = estimate_noise(y) if model.config.noise_weight > 0 else 0.0
-    return core_for(model, kernel, noise=noise, regularization=regularization)
+    inverse: Inverse | None,
+) -> Condition:
+    """Computes what a network is told of a blur kernel and of the noise in an image.
+
+    Args:
+      architecture: of the network.
+      constants: of the network.
+      kernel: `(h, w)`.
+      y: the image, which is looked at where the noise level is needed and not given.
+      noise: standard deviation, or None.
+      inverse: in place of the architecture's own, or None.
+
+    Returns:
+      The condition.
+
+    Raises:
+      ValueError: the network cannot restore this kernel; what `estimate_noise` refuses.
+    """
+    looked_at = y if noise is None and architecture.uses_noise(inverse) else None
+    condition = _condition(constants, kernel, looked_at, noise, inverse, architecture=architecture)
+    if all(validation.is_known(leaf) for leaf in jax.tree.leaves(condition)):
+        architecture.check_condition(condition, kernel)
+    return condition
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _condition(
+    constants: Constants,
+    kernel: jax.Array,
+    y: jax.Array | None,
+    noise: jax.typing.ArrayLike | None,
+    inverse: Inverse | None,
+    *,
+    architecture: Architecture,
+) -> Condition:
+    level = noise_level(y, noise)
+    return architecture.condition(constants, kernel, noise=level, inverse=inverse)
 
 
 @partial(jax.jit, static_argnames=("boundary", "method"))
-def _deconvolve(
-    y: jax.Array,
-    kernel: jax.Array,
-    model: Model,
-    noise: jax.typing.ArrayLike | None,
-    regularization: jax.typing.ArrayLike | None,
-    *,
-    boundary: str,
-    method: str,
+def restore_whole(
+    y: jax.Array, model: Model, condition: Condition, *, boundary: str, method: str
 ) -> jax.Array:
-    core = _core(y, kernel, model, noise, regularization)
+    """Restores an image in one piece; see `deconvolve`."""
+    architecture = model.architecture
     x = batched(y).astype(jnp.float32)
     batch, height, width, channels = x.shape
+    together = goes_together(y, architecture)
     if boundary != "valid":
-        # The support and the reach of layers 4 and 6 make one large kernel.
-        wide = model.config.support + 2 * REFINEMENT_REACH
-        x = pad_for_kernel(x, (wide, wide), boundary)
-    x = x.transpose(0, 3, 1, 2).reshape(batch * channels, *x.shape[1:3], 1)
-    x = restore(model.network(method=method), model.params, x, core)
+        x = _extend(x, architecture, boundary)
+    if not together:
+        x = x.transpose(0, 3, 1, 2).reshape(batch * channels, *x.shape[1:3], 1)
+    condition = jax.tree.map(lambda leaf: leaf[None], condition)
+    x = architecture.apply(model.params, model.constants, x, condition, method=method)
     if boundary != "valid":
-        reach = REFINEMENT_REACH
-        x = x[:, reach : reach + height, reach : reach + width]
-    x = x.reshape(batch, channels, *x.shape[1:3]).transpose(0, 2, 3, 1)
+        halo = architecture.halo
+        x = x[:, halo : halo + height, halo : halo + width]
+    if not together:
+        x = x.reshape(batch, channels, *x.shape[1:3]).transpose(0, 2, 3, 1)
     return unbatched(x, y.ndim).astype(y.dtype)
 
 
-@partial(jax.jit, static_argnames=("boundary",))
-def _deconvolve_linear(
-    y: jax.Array,
-    kernel: jax.Array,
-    model: Model,
-    noise: jax.typing.ArrayLike | None,
-    regularization: jax.typing.ArrayLike | None,
-    *,
-    boundary: str,
-) -> jax.Array:
-    inverse = reconstruct(model.basis, _core(y, kernel, model, noise, regularization))
-    x = pad_for_kernel(batched(y).astype(jnp.float32), inverse.shape, boundary)
-    grid = x.shape[1:3]
-    spectrum = jnp.fft.rfft2(inverse, s=grid)[None, ..., None]
-    x = jnp.fft.irfft2(jnp.fft.rfft2(x, axes=(1, 2)) * spectrum, s=grid, axes=(1, 2))
-    x = x[:, inverse.shape[0] - 1 :, inverse.shape[1] - 1 :]
+def reach(architecture: Architecture) -> Margins:
+    """Pixels outside an image that a network needs, `((top, bottom), (left, right))`."""
+    (top, bottom), (left, right) = architecture.margins
+    halo = architecture.halo
+    return (top + halo, bottom + halo), (left + halo, right + halo)
+
+
+def rounded_up(size: int, architecture: Architecture) -> int:
+    """The least size not below one that the network takes."""
+    multiple = architecture.tile_multiple
+    return -(-size // multiple) * multiple
+
+
+def extended_size(size: tuple[int, ...], architecture: Architecture) -> tuple[int, int]:
+    """Height and width of an image or tile that goes on as far as the network needs."""
+    height, width = (
+        rounded_up(before + side + after, architecture)
+        for side, (before, after) in zip(size, reach(architecture), strict=True)
+    )
+    return height, width
+
+
+def _extend(x: jax.Array, architecture: Architecture, boundary: str) -> jax.Array:
+    """Continues `(N, H, W, C)` by what the network needs, and up to a size that it takes."""
+    sizes = x.shape[1:3]
+    wholes = extended_size(sizes, architecture)
+    befores = (before for before, _ in reach(architecture))
+    pads = [(b, whole - b - size) for size, whole, b in zip(sizes, wholes, befores, strict=True)]
+    return jnp.pad(x, [(0, 0), *pads, (0, 0)], mode=boundary)
+
+
+@partial(jax.jit, static_argnames="boundary")
+def _restore_linearly(y: jax.Array, basis: Basis, core: jax.Array, *, boundary: str) -> jax.Array:
+    support = (basis.left.shape[0],) * 2
+    x = pad_for_kernel(batched(y).astype(jnp.float32), support, boundary)
+    x = low_rank_restoration(x, core[None], basis)
     return unbatched(x, y.ndim).astype(y.dtype)

@@ -2,31 +2,35 @@
 
 `deconvolve` works on an image as a whole, which is what differentiation and small images want. A
 `Restorer` goes over an image in tiles of one size, so that memory does not grow with the image,
-nothing is compiled twice, and the transforms of the network's filters and the core of the blur
-kernel are computed once.
+nothing is compiled twice, and what depends on the blur kernel or the weights alone is computed
+once.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import validation
-from glra_jax.cores import unscaled_core
-from glra_jax.correlation.correlate import prepare_filters
-from glra_jax.degradation import BOUNDARIES, convolution_padding
-from glra_jax.lowrank import brightness
+from glra_jax.deprecated.keywords import warn
+from glra_jax.deprecated.model_keywords import inverse_keywords
+from glra_jax.inverses import Inverse
 from glra_jax.model import Model
-from glra_jax.networks.glra import PREPARED
+from glra_jax.model_files import default_model
+from glra_jax.networks.architecture import Condition
 from glra_jax.restoration import (
-    REFINEMENT_REACH,
     check_model,
+    check_photograph,
     check_settings,
-    core_settings,
+    condition_for,
+    extended_size,
+    goes_together,
+    reach,
+    restore_whole,
+    rounded_up,
 )
 
 LARGEST_TILE = 320
@@ -55,7 +59,7 @@ def even_tile(height: int, width: int, *, largest: int = LARGEST_TILE) -> tuple[
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("model", "core", "prepared"),
+    data_fields=("model", "kernel", "noise", "inverse", "condition", "prepared"),
     meta_fields=("tile", "method"),
 )
 @dataclass(frozen=True)
@@ -64,31 +68,50 @@ class Restorer:
 
     Attributes:
       model: the model.
-      core: `(m, m)`, of the blur kernel.
-      prepared: transformed filters by layer.
+      kernel: the blur kernel.
+      noise: standard deviation of the noise; None where it is estimated at each call.
+      inverse: how the kernel is inverted, None as the model has it.
+      condition: what the network is told of kernel and noise; None where the noise is estimated.
+      prepared: what the network computes once for tiles of this size.
       tile: height and width of the tiles that images are restored in; static.
-      method: way of computing; static.
+      method: of computing; static.
     """
 
     model: Model
-    core: jax.Array
-    prepared: dict[str, Any]
+    kernel: jax.Array
+    noise: jax.typing.ArrayLike | None
+    inverse: Inverse | None
+    condition: Condition | None
+    prepared: Any
     tile: tuple[int, int]
     method: str
 
+    @property
+    def core(self) -> jax.Array:
+        """Deprecated: `condition.core`."""
+        warn("Restorer.core", "Restorer.condition.core")
+        if self.condition is None:
+            raise ValueError(
+                "there is no one core, since the noise is estimated from what is restored; give "
+                "the level to prepare(..., noise=)"
+            )
+        core: jax.Array = self.condition.core
+        return core
+
+    @inverse_keywords(default_model, where=0)
     def with_kernel(
         self,
         kernel: jax.Array,
         *,
         noise: jax.typing.ArrayLike | None = None,
-        regularization: jax.typing.ArrayLike | None = None,
+        inverse: Inverse | None = None,
     ) -> "Restorer":
-        """The same for another blur kernel; the transformed filters are kept.
+        """The same for another blur kernel; what was prepared is kept.
 
         Args:
           kernel: `(h, w)`, sum 1, each side at most the model's support.
           noise: see `prepare`.
-          regularization: of the pseudo-inverse; None takes the model's own.
+          inverse: see `prepare`.
 
         Returns:
           A new restorer.
@@ -97,7 +120,25 @@ class Restorer:
           TypeError: as `deconvolve`.
           ValueError: as `deconvolve`.
         """
-        return replace(self, core=_core(self.model, kernel, noise, regularization))
+        architecture = self.model.architecture
+        check_settings(kernel, architecture, noise, inverse)
+        changed = replace(self, kernel=kernel, noise=noise, inverse=inverse, condition=None)
+        if noise is None and architecture.uses_noise(inverse):
+            return changed  # whether the kernel can be restored depends on each image's noise
+        return replace(changed, condition=changed.condition_of(None))
+
+    def condition_of(self, y: np.ndarray | None) -> Condition:
+        """Computes what the network is told; estimates the noise from an image where it must."""
+        if self.condition is not None:
+            return self.condition
+        return condition_for(
+            self.model.architecture,
+            self.model.constants,
+            self.kernel,
+            y,
+            noise=self.noise,
+            inverse=self.inverse,
+        )
 
     def __call__(
         self, y: np.ndarray | jax.Array, *, boundary: str = "edge", progress: bool = False
@@ -106,44 +147,61 @@ class Restorer:
 
         Args:
           y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1].
-          boundary: `"edge"`, `"reflect"` or `"wrap"`, see `deconvolve`.
+          boundary: see `deconvolve`; `"valid"` is restored in one piece.
           progress: whether to show a bar with the time left.
 
         Returns:
-          NumPy array of the shape and dtype of `y`, equal to that of `deconvolve` to rounding.
+          NumPy array of the shape (but for `"valid"`) and dtype of `y`, equal to that of
+          `deconvolve` to rounding.
 
         Raises:
-          TypeError: integer image.
-          ValueError: image of another rank, NaN, or an unknown boundary.
+          TypeError: as `deconvolve`.
+          ValueError: as `deconvolve`.
         """
-        validation.check_choice(boundary, "boundary", BOUNDARIES[:-1])
+        architecture = self.model.architecture
+        check_photograph(y, boundary, architecture)
         y = np.asarray(y)
-        validation.check_image(y, "y")
-        validation.check_range(y, "y")
+        condition = self.condition_of(y)
+        if boundary == "valid":
+            whole = restore_whole(y, self.model, condition, boundary=boundary, method=self.method)
+            return np.asarray(whole, y.dtype)
         images = y[None, :, :, None] if y.ndim == 2 else y.reshape(-1, *y.shape[-3:])
         restored = np.empty_like(images)
-        before, after = (
-            side + REFINEMENT_REACH for side in convolution_padding(self.model.config.support)
-        )
-        height, width = self.tile
-        tiles = list(_corners(images.shape, self.tile))
-        for n, top, left, channel in _with_progress(tiles, progress):
-            rows = _inside(top - before, top + height + after, images.shape[1], boundary)
-            columns = _inside(left - before, left + width + after, images.shape[2], boundary)
-            tile = images[n, rows[:, None], columns[None, :], channel].astype(np.float32)
-            out = np.asarray(_restore_tile(self, tile))
-            part = restored[n, top : top + height, left : left + width, channel]
-            part[...] = out[: part.shape[0], : part.shape[1]]
+        sizes = extended_size(self.tile, architecture)
+        (top_margin, _), (left_margin, _) = reach(architecture)
+        together = goes_together(y, architecture)
+        tiles = list(_tiles(images.shape, self.tile, together=together))
+        for tile in tiles if not progress else _with_bar(tiles):
+            start = tile.top - top_margin, tile.left - left_margin
+            rows = _inside(start[0], start[0] + sizes[0], images.shape[1], boundary)
+            columns = _inside(start[1], start[1] + sizes[1], images.shape[2], boundary)
+            part = images[tile.image, rows[:, None], columns[None, :], tile.channels]
+            out = _restore_tile(
+                self.model,
+                self.prepared,
+                condition,
+                part.astype(np.float32),
+                size=self.tile,
+                method=self.method,
+            )
+            place = restored[
+                tile.image,
+                tile.top : tile.top + self.tile[0],
+                tile.left : tile.left + self.tile[1],
+                tile.channels,
+            ]
+            place[...] = np.asarray(out)[: place.shape[0], : place.shape[1]]
         return restored.reshape(y.shape)
 
 
+@inverse_keywords(default_model, where=0)
 def prepare(
     model: Model,
     kernel: jax.Array,
     *,
     tile: tuple[int, int] = (256, 256),
     noise: jax.typing.ArrayLike | None = None,
-    regularization: jax.typing.ArrayLike | None = None,
+    inverse: Inverse | None = None,
     method: str = "auto",
 ) -> Restorer:
     """Makes a model ready for restoring many or large images blurred by one kernel.
@@ -151,102 +209,79 @@ def prepare(
     Args:
       model: from `load_model` or a training run.
       kernel: blur kernel, `(h, w)`, sum 1, each side at most the model's support.
-      tile: height and width of the tiles; `even_tile` finds good ones for an image.
-      noise: standard deviation of the noise in the images; needed if the model's pseudo-inverse
-        depends on it (`model.config.noise_weight` is not 0), see `estimate_noise`.
-      regularization: of the pseudo-inverse; None takes the one that the model was trained with.
-      method: way of computing, see `glra_jax.correlation.correlate.correlate`.
+      tile: height and width of the tiles, rounded up to what the network takes; `even_tile` finds
+        good ones for an image.
+      noise: standard deviation of the noise in the images; None estimates it at each call, from all
+        of `y` together, where the model depends on it.
+      inverse: how the model inverts the kernel; None takes what it was trained with.
+      method: of computing, see `glra_jax.correlate`.
 
     Returns:
       A `Restorer`: call it with images.
 
     Raises:
       TypeError: as `deconvolve`.
-      ValueError: as `deconvolve`, a tile without pixels, or no noise level where one is needed.
+      ValueError: as `deconvolve`, or a tile without pixels.
     """
     check_model(model)
     if np.shape(tile) != (2,):
         raise ValueError(f"tile must be a height and a width, got {tile!r}")
-    height, width = tile
-    validation.check_size(height, "tile height")
-    validation.check_size(width, "tile width")
-    core = _core(model, kernel, noise, regularization)
-    support, wide = model.config.support, 2 * REFINEMENT_REACH
-    inner = (height + wide, width + wide)
-    shapes = {
-        "vertical": (1, inner[0] + support - 1, inner[1] + support - 1),
-        "horizontal": (1, inner[0], inner[1] + support - 1),
-        "refine_1": (1, *inner),
-        "refine_3": (1, *inner),
-    }
-    pads = {"refine_1": 7, "refine_3": 3}
-    prepared = {}
-    for layer, images in shapes.items():
-        padding = pads.get(layer, "valid")
-        transform = jax.jit(partial(prepare_filters, images=images, padding=padding, method=method))
-        filters = transform(model.params[layer]["kernel"])
-        if filters is not None:
-            prepared[layer] = {"kernel": filters}
-    return Restorer(model, core, prepared, (height, width), method)
+    for name, side in zip(("height", "width"), tile, strict=True):
+        validation.check_size(side, f"tile {name}")
+    architecture = model.architecture
+    height, width = (rounded_up(side, architecture) for side in tile)
+    extended = extended_size((height, width), architecture)
+    prepared = architecture.prepare(model.params, (1, *extended), method=method)
+    ready = Restorer(model, kernel, None, None, None, prepared, (height, width), method)
+    return ready.with_kernel(kernel, noise=noise, inverse=inverse)
 
 
-def _core(
+class _Tile(NamedTuple):
+    """A piece of a batch of images: which image, its top left corner, which channels."""
+
+    image: int
+    top: int
+    left: int
+    channels: slice
+
+
+@partial(jax.jit, static_argnames=("size", "method"))
+def _restore_tile(
     model: Model,
-    kernel: jax.Array,
-    noise: jax.typing.ArrayLike | None,
-    regularization: jax.typing.ArrayLike | None,
+    prepared: Any,
+    condition: Condition,
+    tile: jax.Array,
+    *,
+    size: tuple[int, int],
+    method: str,
 ) -> jax.Array:
-    check_settings(kernel, model, noise, regularization)
-    if noise is None and model.config.noise_weight > 0:
-        raise ValueError(
-            "this model's pseudo-inverse depends on the noise level, got noise=None; give "
-            "noise=estimate_noise(y) of an image y, or the level if it is known"
-        )
-    noise = 0.0 if noise is None else noise
-    unscaled, gain = _unscaled_core(kernel, model, noise, regularization)
-    if validation.is_known(gain) and float(gain) < 0.1:
-        raise ValueError(
-            f"the model's basis of rank {model.config.rank} does not hold the pseudo-inverse of "
-            f"this kernel of shape {kernel.shape}: it would turn 1 into {float(gain):.3g}; centre "
-            f"the kernel, or fit a basis on kernels like it"
-        )
-    return unscaled / gain
+    """Restores one extended tile, `(H, W, C)`; what is not needed here compiles nothing again."""
+    out = model.architecture.apply(
+        model.params,
+        model.constants,
+        tile[None],
+        jax.tree.map(lambda leaf: leaf[None], condition),
+        prepared=prepared,
+        method=method,
+    )
+    halo, (height, width) = model.architecture.halo, size
+    return out[0, halo : halo + height, halo : halo + width]
 
 
-@jax.jit
-def _unscaled_core(
-    kernel: jax.Array,
-    model: Model,
-    noise: jax.typing.ArrayLike,
-    regularization: jax.typing.ArrayLike | None,
-) -> tuple[jax.Array, jax.Array]:
-    """The core before it is divided by the brightness that it keeps, and that brightness."""
-    settings = core_settings(model, noise=noise, regularization=regularization)
-    unscaled = unscaled_core(model.basis, kernel, **settings)
-    return unscaled, brightness(model.basis, unscaled)
-
-
-@jax.jit
-def _restore_tile(restorer: Restorer, tile: jax.Array) -> jax.Array:
-    network = restorer.model.network(method=restorer.method)
-    variables = {"params": restorer.model.params, PREPARED: restorer.prepared}
-    out = network.apply(variables, tile[None, :, :, None], restorer.core)
-    reach = REFINEMENT_REACH
-    return jnp.asarray(out)[0, reach:-reach, reach:-reach, 0]
-
-
-def _corners(shape: tuple[int, ...], tile: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-    """Image, top, left and channel of every tile."""
+def _tiles(shape: tuple[int, ...], tile: tuple[int, int], *, together: bool) -> Iterator[_Tile]:
+    """Yields the tiles of a batch; channels together, or one by one."""
     count, height, width, channels = shape
-    for n in range(count):
+    groups = [slice(None)] if together else [slice(c, c + 1) for c in range(channels)]
+    for image in range(count):
         for top in range(0, height, tile[0]):
             for left in range(0, width, tile[1]):
-                for channel in range(channels):
-                    yield n, top, left, channel
+                for group in groups:
+                    yield _Tile(image, top, left, group)
 
 
 def _inside(start: int, stop: int, size: int, boundary: str) -> np.ndarray:
     """Positions that stand for `start ... stop - 1` along an axis, as `numpy.pad` has it."""
+    validation.check_choice(boundary, "boundary", ("edge", "reflect", "wrap"))
     index = np.arange(start, stop)
     if boundary == "edge" or size == 1:
         return np.clip(index, 0, size - 1)
@@ -255,9 +290,7 @@ def _inside(start: int, stop: int, size: int, boundary: str) -> np.ndarray:
     return np.abs((index + size - 1) % (2 * size - 2) - (size - 1))
 
 
-def _with_progress(tiles: list[tuple[int, int, int, int]], show: bool) -> Any:
-    if not show:
-        return tiles
+def _with_bar(tiles: list[_Tile]) -> Any:
     from tqdm import tqdm
 
     return tqdm(tiles, desc="restoring", unit="tile")

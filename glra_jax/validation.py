@@ -1,4 +1,4 @@
-"""Checks of what users hand in; each error quotes the value and says the mend.
+"""Checks of what users hand in; each error quotes the value and says the fix.
 
 Shapes and dtypes are checked always, also while tracing. Values (NaN, sums) are checked only
 where they are known, that is outside `jax.jit`, `jax.grad` and `jax.vmap`.

@@ -1,9 +1,18 @@
 """Settings and data that all tests share."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
+
+# What one process of a run has compiled the others need not: pytest-xdist's start after this, and
+# inherit it. The folder goes when this process ends.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="glra-jax-tests-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 
@@ -18,7 +27,7 @@ import skimage.data  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import glra_jax as gx  # noqa: E402
-from glra_jax.kernel_families import sample_inverses  # noqa: E402
+from glra_jax.inverses import sample_inverses  # noqa: E402
 
 # The same examples every time: a failure can be repeated, and times do not vary.
 hypothesis.settings.register_profile(
@@ -51,25 +60,26 @@ def small_families() -> gx.KernelFamilies:
 def small_basis(small_families: gx.KernelFamilies) -> gx.Basis:
     """Support 31, rank 6, fitted by GLRA on 40 kernels of the small families."""
     inverses = sample_inverses(
-        jax.random.key(0), small_families, count=40, support=31, regularization=0.01
+        jax.random.key(0), small_families, count=40, support=31, inverse=gx.Inverse()
     )
-    basis, _ = gx.fit_glra(jnp.concatenate(list(inverses)), rank=6, num_iters=4)
+    basis, _ = gx.fit_glra(inverses, rank=6, num_iters=4)
     return basis
 
 
 @pytest.fixture(scope="session")
 def started(small_basis: gx.Basis) -> Callable[[str], gx.Model]:
-    """Untrained models of the small basis with 16 features by name of the start, each made once."""
+    """Untrained models of the small basis with 16 features by initialisation, each made once."""
     return cache(partial(_start, small_basis))
 
 
-def _start(basis: gx.Basis, start: str) -> gx.Model:
-    return gx.initial_model(jax.random.key(1), basis, start=start, features=16)
+def _start(basis: gx.Basis, initialization: str) -> gx.Model:
+    architecture = gx.Glra(31, 6, 16)
+    return gx.initial_model(jax.random.key(1), architecture, basis, initialization=initialization)
 
 
 @pytest.fixture(scope="session")
 def small_model(started: Callable[[str], gx.Model]) -> gx.Model:
-    """An untrained model of the small basis, which restores by eq. 8."""
+    """An untrained model of the small basis, which restores linearly."""
     return started("identity")
 
 
@@ -81,7 +91,40 @@ def random_model(started: Callable[[str], gx.Model]) -> gx.Model:
         name: {**weights, "bias": 0.1 + jnp.arange(weights["bias"].size) / 50}
         for name, weights in model.params.items()
     }
-    return gx.Model(model.basis, params, model.config)
+    return gx.Model(model.architecture, model.constants, params)
+
+
+@pytest.fixture(scope="session")
+def random_model_file(random_model: gx.Model, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of it, `small.safetensors`."""
+    path = tmp_path_factory.mktemp("models") / "small.safetensors"
+    gx.save_model(random_model, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def kernel_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of one Gaussian kernel, `k.npy`."""
+    path = tmp_path_factory.mktemp("kernels") / "k.npy"
+    np.save(path, gx.gaussian_kernel(sigma=1.2, size=9))
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two small photographs to train on, one in colour and one in grey."""
+    folder = tmp_path_factory.mktemp("images")
+    Image.fromarray(skimage.data.chelsea()[60:140, 100:190]).save(folder / "cat.png")
+    Image.fromarray(skimage.data.camera()[40:110, 200:280]).save(folder / "man.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def basis_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fitted bases go to a folder of the tests, also those of programs that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -128,10 +171,10 @@ def baseline_parameters() -> Iterator[None]:
     """Parameters of the baselines that do not change when they are tuned anew."""
     from experiments.baselines import tuned
 
+    families = (tuned.ANY_FAMILY, "gaussian", "disk", "motion")
     chosen = {
         method: {
-            family: dict(zip(("0.01", "0.02", "0.03"), values, strict=True))
-            for family in tuned.FAMILY_CHOICES
+            family: dict(zip(("0.01", "0.02", "0.03"), values, strict=True)) for family in families
         }
         for method, values in BASELINE_PARAMETERS.items()
     }

@@ -9,10 +9,13 @@ import pytest
 import scipy.signal
 
 import glra_jax as gx
-from glra_jax.datasets.planes import pack_planes
+from glra_jax.datasets import pack_photographs
+from glra_jax.networks import Refinement
 from glra_jax.training.batches import batch_key, make_batch
+from glra_jax.training.config import TrainConfig
 
 PATCH = 40
+DEFAULT = gx.Inverse()
 WHOLE_BASIS = gx.Basis(jnp.eye(31), jnp.eye(31))
 # Families of one kernel only, so that it is known which one a batch was made with.
 ONE_GAUSSIAN = gx.KernelFamilies(
@@ -21,26 +24,20 @@ ONE_GAUSSIAN = gx.KernelFamilies(
 
 
 @pytest.fixture(scope="module")
-def planes(colour_photograph):
-    return pack_planes([np.uint8(np.round(255 * colour_photograph))])
+def packed(colour_photograph):
+    return pack_photographs([np.uint8(np.round(255 * colour_photograph))])
 
 
 @pytest.fixture(scope="module")
-def make(planes, small_basis):
+def make(packed, small_basis):
     """`make(key, **options)`: a batch of four, jitted."""
-    jitted = jax.jit(
-        partial(make_batch, size=4, patch=PATCH),
-        static_argnames=("families", "protocol"),
-    )
+    jitted = jax.jit(make_batch, static_argnums=1)
 
-    def make(key, basis=small_basis, **changes):
-        options = {
-            "families": ONE_GAUSSIAN,
-            "protocol": "paper",
-            "noise": (0.01, 0.01),
-            "regularization": 0.01,
-        }
-        return jitted(key, planes, basis, **(options | changes))
+    def make(key, basis=small_basis, *, inverse=DEFAULT, **changes):
+        options = {"kernels": ONE_GAUSSIAN} | changes
+        architecture = Refinement(*basis.left.shape, 16, inverse)
+        config = TrainConfig(architecture=architecture, batch=4, patch=PATCH, **options)
+        return jitted(key, config, packed, basis)
 
     return make
 
@@ -65,9 +62,9 @@ def blurred_where_it_can_be_checked(batch, support):
 def test_shapes_dtypes_and_ranges(make):
     batch = make(batch_key(0, 0))
     assert batch.blurred.shape == (4, 40, 40, 1)
-    assert batch.core.shape == (4, 6, 6)
+    assert batch.condition.core.shape == (4, 6, 6)
     assert batch.sharp.shape == (4, 10, 10, 1)
-    for leaf in batch:
+    for leaf in jax.tree.leaves(batch):
         assert leaf.dtype == jnp.float32
     for images in (batch.blurred, batch.sharp):
         assert images.min() >= 0.0
@@ -76,19 +73,20 @@ def test_shapes_dtypes_and_ranges(make):
 
 @pytest.mark.parametrize(("protocol", "deviation"), [("paper", 0.03), ("release", 0.03 / 12**0.5)])
 def test_the_core_is_as_smooth_as_the_noise_asks_for(make, small_basis, protocol, deviation):
-    """The noise of the release is even in [0, 0.03], that of the paper has this deviation."""
+    """The noise of the release is uniform in [0, 0.03], that of the paper has this deviation."""
     draw = partial(make, jax.random.key(1), protocol=protocol)
-    batch, plain = draw(noise=(0.03, 0.03), noise_weight=50.0), draw(noise=(0.03, 0.03))
+    smooth = gx.Inverse(0.01, 50.0)
+    batch, plain = draw(noise=(0.03, 0.03), inverse=smooth), draw(noise=(0.03, 0.03))
     kernel = gx.gaussian_kernel(sigma=1.3, size=9)
-    expected = gx.deconvolution_core(small_basis, kernel, smoothness=50.0 * deviation**2)
+    expected = gx.deconvolution_core(small_basis, kernel, inverse=smooth, noise=deviation)
     scale = float(jnp.abs(expected).max())
-    for core in batch.core:
+    for core in batch.condition.core:
         np.testing.assert_allclose(core / scale, expected / scale, atol=2e-5)
-    assert np.abs(batch.core - plain.core).max() > 0.01 * scale
+    assert np.abs(batch.condition.core - plain.condition.core).max() > 0.01 * scale
     np.testing.assert_array_equal(batch.blurred, plain.blurred)
     # Without noise its weight does not count.
-    quiet = draw(noise=(0.0, 0.0), noise_weight=50.0)
-    np.testing.assert_allclose(quiet.core, plain.core, atol=1e-6 * scale)
+    quiet = draw(noise=(0.0, 0.0), inverse=smooth)
+    np.testing.assert_allclose(quiet.condition.core, plain.condition.core, atol=1e-6 * scale)
 
 
 @pytest.mark.parametrize("support", [30, 31])
@@ -135,19 +133,22 @@ def test_cores_are_those_of_the_kernel(make, small_basis):
     batch = make(jax.random.key(1))
     kernel = gx.gaussian_kernel(sigma=1.3, size=9)
     expected = gx.deconvolution_core(small_basis, kernel)
-    for core in batch.core:
+    for core in batch.condition.core:
         np.testing.assert_allclose(core, expected, atol=2e-5 * jnp.abs(expected).max())
-    stronger = make(jax.random.key(1), regularization=0.1)
-    expected = gx.deconvolution_core(small_basis, kernel, regularization=0.1)
-    np.testing.assert_allclose(stronger.core[0], expected, atol=2e-5 * jnp.abs(expected).max())
+    strong = gx.Inverse(0.1)
+    stronger = make(jax.random.key(1), inverse=strong)
+    expected = gx.deconvolution_core(small_basis, kernel, inverse=strong)
+    np.testing.assert_allclose(
+        stronger.condition.core[0], expected, atol=2e-5 * jnp.abs(expected).max()
+    )
 
 
-def test_eq_8_restores_a_batch(make, small_families):
+def test_the_linear_restoration_restores_a_batch(make, small_families):
     """Kernel, core, blur and crop fit together, seen with a basis that leaves nothing out."""
-    batch = make(jax.random.key(2), WHOLE_BASIS, families=small_families, noise=(0.0, 0.0))
-    gains = []
+    batch = make(jax.random.key(2), WHOLE_BASIS, kernels=small_families, noise=(0.0, 0.0))
+    gains, cores = [], batch.condition.core[..., None]
     for blurred, core, sharp in zip(
-        *(np.float64(leaf[..., 0]) for leaf in (batch.blurred, batch.core[..., None], batch.sharp)),
+        *(np.float64(leaf[..., 0]) for leaf in (batch.blurred, cores, batch.sharp)),
         strict=True,
     ):
         restored = scipy.signal.convolve2d(blurred, core, mode="valid")
@@ -171,18 +172,19 @@ def test_noise_levels_are_drawn_for_each_example(make):
 
 
 def test_a_batch_is_a_function_of_seed_and_step(make, small_families):
-    draw = partial(make, basis=WHOLE_BASIS, families=small_families)
+    draw = partial(make, basis=WHOLE_BASIS, kernels=small_families)
     first, again = draw(batch_key(5, 7)), draw(jax.jit(lambda step: batch_key(5, step))(7))
     jax.tree.map(np.testing.assert_array_equal, first, again)
     for seed, step in ((5, 8), (6, 7)):
         other = draw(batch_key(seed, step))
         assert jnp.abs(other.sharp - first.sharp).max() > 0.05
-        assert jnp.abs(other.core - first.core).max() > 0.05
+        assert jnp.abs(other.condition.core - first.condition.core).max() > 0.05
 
 
 def test_examples_of_a_batch_differ(make, small_families):
-    batch = make(batch_key(0, 0), WHOLE_BASIS, families=small_families)
+    batch = make(batch_key(0, 0), WHOLE_BASIS, kernels=small_families)
+    cores = batch.condition.core
     for first in range(4):
         for second in range(first):
             assert jnp.abs(batch.sharp[first] - batch.sharp[second]).max() > 0.05
-            assert jnp.abs(batch.core[first] - batch.core[second]).max() > 0.01
+            assert jnp.abs(cores[first] - cores[second]).max() > 0.01

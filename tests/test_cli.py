@@ -31,7 +31,8 @@ def model(tmp_path_factory) -> Path:
     """A model whose basis is complete, so that nothing is lost in it."""
     basis = gx.Basis(jnp.eye(SUPPORT), jnp.eye(SUPPORT))
     path = tmp_path_factory.mktemp("model") / "delta.safetensors"
-    gx.save_model(gx.initial_model(jax.random.key(0), basis, features=13), path)
+    architecture = gx.Glra(SUPPORT, SUPPORT, 13)
+    gx.save_model(gx.initial_model(jax.random.key(0), architecture, basis), path)
     return path
 
 
@@ -152,13 +153,13 @@ def test_an_image_will_do_for_a_kernel(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    ("options", "boundary", "regularization"),
+    ("options", "boundary", "inverse"),
     [
         ([], "edge", None),
-        (["--boundary", "wrap", "--regularization", "0.1"], "wrap", 0.1),
+        (["--boundary", "wrap", "--regularization", "0.1"], "wrap", gx.Inverse(0.1)),
     ],
 )
-def test_a_blurred_photograph_is_restored(tmp_path, model, options, boundary, regularization):
+def test_a_blurred_photograph_is_restored(tmp_path, model, options, boundary, inverse):
     save(tmp_path / "in.png", np.uint8, 3)
     blur = gx.disk_kernel(radius=1.5, size=5)
     np.save(tmp_path / "disk.npy", 7.0 * blur)
@@ -171,7 +172,7 @@ def test_a_blurred_photograph_is_restored(tmp_path, model, options, boundary, re
         blur,
         gx.load_model(model),
         boundary=boundary,
-        regularization=regularization,
+        inverse=inverse,
     )
     found = read_photo(tmp_path / "out.png").colour / 255.0
     np.testing.assert_allclose(found, expected, atol=0.6 / 255)
@@ -181,8 +182,9 @@ def test_a_blurred_photograph_is_restored(tmp_path, model, options, boundary, re
 def test_noise_is_estimated_and_shown_or_taken_as_told(tmp_path, model, capsys):
     """By a model whose pseudo-inverse depends on it."""
     plain = gx.load_model(model)
-    config = dataclasses.replace(plain.config, noise_weight=100.0)
-    following = dataclasses.replace(plain, config=config)
+    inverse = gx.Inverse(0.01, noise_weight=100.0)
+    architecture = dataclasses.replace(plain.architecture, inverse=inverse)
+    following = dataclasses.replace(plain, architecture=architecture)
     gx.save_model(following, tmp_path / "model.safetensors")
     grain = np.random.default_rng(0).normal(0, 8, (24, 30, 3))
     y = np.rint(pixels(np.uint8, 3) + grain).clip(0, 255).astype(np.uint8)
@@ -192,10 +194,17 @@ def test_noise_is_estimated_and_shown_or_taken_as_told(tmp_path, model, capsys):
     y = jnp.asarray(np.float32(y) / 255)
     level = float(gx.estimate_noise(y))
     assert 0.02 < level < 0.05
-    for name, options, noise in (
-        ("estimated.png", [], level),
-        ("told.png", ["--noise", "0.005"], 0.005),
-        ("none.png", ["--noise", "0"], 0.0),
+    for name, options, noise, used in (
+        ("estimated.png", [], level, None),
+        ("told.png", ["--noise", "0.005"], 0.005, None),
+        ("none.png", ["--noise", "0"], 0.0, None),
+        # The noise weight stays the model's own.
+        (
+            "stronger.png",
+            ["--noise", "0.02", "--regularization", "0.1"],
+            0.02,
+            gx.Inverse(0.1, 100.0),
+        ),
     ):
         deblur(
             *(tmp_path / "in.png", tmp_path / "disk.npy", "-o", tmp_path / name),
@@ -205,7 +214,7 @@ def test_noise_is_estimated_and_shown_or_taken_as_told(tmp_path, model, capsys):
         line = f"in.png: noise of {100 * level:.2f} % (--noise to set it)"
         assert (line in shown) == (name == "estimated.png")
         assert ("noise of" in shown) == (name == "estimated.png")
-        expected = gx.deconvolve(y, blur, following, noise=noise)
+        expected = gx.deconvolve(y, blur, following, noise=noise, inverse=used)
         np.testing.assert_allclose(
             read_photo(tmp_path / name).colour / 255.0, expected, atol=0.6 / 255
         )
@@ -219,7 +228,9 @@ def test_noise_is_not_estimated_where_it_does_not_count(tmp_path, model, kernel,
     save(tmp_path / "in.png", np.uint8, 3)
     for name, options in (("a.png", []), ("b.png", ["--noise", "0.1"])):
         deblur(tmp_path / "in.png", kernel, "-o", tmp_path / name, "--model", model, *options)
-        assert "noise of" not in capsys.readouterr().out
+        shown = capsys.readouterr().out
+        assert "noise of" not in shown
+        assert ("--noise 0.1 changes nothing" in shown) == (name == "b.png")
     np.testing.assert_array_equal(
         *(read_photo(tmp_path / name).colour for name in ("a.png", "b.png"))
     )
@@ -243,13 +254,13 @@ def refused(capsys, *arguments: object, quoted: str) -> None:
 @pytest.mark.parametrize(
     ("values", "quoted"),
     [
-        (np.ones((3, 3, 3)), r"k\.npy holds float64\(3, 3, 3\); a kernel is two-dimensional"),
-        (np.ones((0, 3)), r"k\.npy: kernel must be 2-D and not empty, got shape \(0, 3\)"),
-        (np.array([[1.0, np.nan]]), r"k\.npy: kernel has the sum nan; it must be finite"),
+        (np.ones((3, 3, 3)), r"k\.npy.*\(3, 3, 3\)"),
+        (np.ones((0, 3)), r"k\.npy.*empty.*\(0, 3\)"),
+        (np.array([[1.0, np.nan]]), r"k\.npy.*sum nan"),
         (np.array([[1.0, np.inf]]), r"k\.npy: kernel has the sum inf"),
-        (np.zeros((3, 3)), r"k\.npy: kernel has the sum 0; it must be finite and positive"),
+        (np.zeros((3, 3)), r"k\.npy.*sum 0"),
         (-np.ones((3, 3)), r"k\.npy: kernel has the sum -9; it must be"),
-        (np.ones((3, 11)), r"k\.npy: kernel of shape \(3, 11\) is larger than the support 9; crop"),
+        (np.ones((3, 11)), r"k\.npy.*\(3, 11\).*support 9"),
         (np.ones((3, 3)) * 1j, r"k\.npy holds complex128\(3, 3\)"),
     ],
 )
@@ -280,12 +291,12 @@ def test_bad_photographs(tmp_path, model, kernel, capsys):
     (tmp_path / "letter.jpg").write_text("Dear Sir or Madam")
     attempt("letter.jpg", r"letter\.jpg is not an image that can be read")
     Image.new("CMYK", (40, 40)).save(tmp_path / "print.jpg")
-    attempt("print.jpg", r"print\.jpg has CMYK pixels; convert it to grey or RGB")
+    attempt("print.jpg", r"print\.jpg.*CMYK")
     for name, dtype in (("a.png", np.uint8), ("b.png", np.uint16), ("c.jpg", np.uint8)):
         save(tmp_path / name, dtype, 3)
         data = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(data[: len(data) // 2])
-        attempt(name, rf"{name} cannot be read, it may be truncated: .+")
+        attempt(name, rf"{name}.*truncated")
 
 
 def test_bad_outputs(tmp_path, model, kernel, capsys):
@@ -296,15 +307,13 @@ def test_bad_outputs(tmp_path, model, kernel, capsys):
         options = ("-o", tmp_path / output, "--model", model)
         refused(capsys, tmp_path / source, kernel, *options, quoted=quoted)
 
-    attempt(
-        "in16.png", "out.jpg", r"out\.jpg: JPEG cannot hold 16 bits a channel; write .*out\.png"
-    )
-    attempt("in8.png", "out.jpg", r"out\.jpg: JPEG cannot hold an alpha channel; write .*out\.png")
+    attempt("in16.png", "out.jpg", r"out\.jpg.*16 bits.*out\.png")
+    attempt("in8.png", "out.jpg", r"out\.jpg.*alpha.*out\.png")
     attempt("in8.png", "out.xyz", r"out\.xyz must end in one of .*\.png")
     attempt("in8.png", "out", r"out must end in one of")
     attempt("in8.png", "gone/out.png", r"the folder .*gone does not exist; make it first")
     (tmp_path / "there.png").write_bytes(b"precious")
-    attempt("in8.png", "there.png", r"there\.png exists; choose another name, or .*--overwrite")
+    attempt("in8.png", "there.png", r"there\.png exists.*--overwrite")
     assert (tmp_path / "there.png").read_bytes() == b"precious"
     attempt("in8.png", "in8.png", r"in8\.png exists")
 
@@ -322,27 +331,37 @@ def test_overwriting_when_asked(tmp_path, model, kernel):
 def test_bad_models_regularization_and_noise(tmp_path, model, kernel, capsys):
     save(tmp_path / "in.png", np.uint8, 1)
     common = (tmp_path / "in.png", kernel, "-o", tmp_path / "out.png")
-    refused(
-        capsys, *common, "--model", "glraa", quoted=r"no model file 'glraa', and the models that"
-    )
+    refused(capsys, *common, "--model", "glraa", quoted="no model file 'glraa'")
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(model.read_bytes()[:5000])
-    refused(
-        capsys, *common, "--model", cut, quoted=r"^glra-jax: \S*cut\.safetensors is not a whole"
-    )
+    refused(capsys, *common, "--model", cut, quoted=r"cut\.safetensors.*whole")
     for value in ("0", "-0.5", "nan"):
         shown = {"0": "0.0"}.get(value, value)
         refused(
             capsys,
             *(*common, "--model", model, f"--regularization={value}"),
-            quoted=f"regularization must be finite and above 0, got {shown}",
+            quoted=f"regularization.*{shown}",
         )
     for value in ("-0.01", "nan", "inf"):
         refused(
             capsys,
             *(*common, "--model", model, f"--noise={value}"),
-            quoted=f"noise must be finite and at least 0, got {value}",
+            quoted=f"noise.*{value}",
         )
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_regularization_for_a_network_that_takes_none(
+    tmp_path, model, kernel, capsys, monkeypatch
+):
+    save(tmp_path / "in.png", np.uint8, 1)
+    monkeypatch.setattr(gx.Glra, "default_inverse", None)
+    refused(
+        capsys,
+        *(tmp_path / "in.png", kernel, "-o", tmp_path / "out.png", "--model", model),
+        *("--regularization", "0.1"),
+        quoted=r"--regularization 0\.1 is for models whose inverse can be told.*architecture glra",
+    )
     assert not (tmp_path / "out.png").exists()
 
 
@@ -384,18 +403,11 @@ def test_errors_of_usage(command, quoted, capsys):
     assert quoted in capsys.readouterr().err
 
 
-def test_help_names_every_option_with_its_default(capsys):
+def test_help_names_every_option(capsys):
     with pytest.raises(SystemExit) as raised:
         cli.main(["deblur", "--help"])
     assert raised.value.code == 0
-    shown = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
-    for text in ("PHOTO", "KERNEL", "-o PATH, --output PATH", "(required)"):
-        assert text in shown
-    for option, default in (
-        ("--model", cli.DEFAULT_MODEL),
-        ("--boundary", "edge"),
-        ("--noise", "None"),
-        ("--regularization", "None"),
-        ("--overwrite", "False"),
-    ):
-        assert re.search(rf"{option} (?:(?!--)[^(])*\(default: {default}\)", shown), (option, shown)
+    shown = set(re.findall(r"[\w-]+", capsys.readouterr().out))
+    assert {"PHOTO", "KERNEL", "-o", "--output"} <= shown
+    assert {"--model", "--boundary", "--noise", "--regularization", "--overwrite"} <= shown
+    assert {cli.DEFAULT_MODEL, "edge"} <= shown  # defaults

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -39,20 +40,33 @@ def rewrite(path, change):
 
 
 def test_an_initial_model_holds_its_basis_and_sizes(small_model, small_basis):
-    assert small_model.config == gx.ModelConfig(31, 6, 16, 0.01, 0.0)
-    assert small_model.network() == gx.DeconvNet(31, 6, 16)
-    assert small_model.network(method="direct").method == "direct"
-    np.testing.assert_array_equal(small_model.basis.left, small_basis.left)
+    assert small_model.architecture == gx.Glra(31, 6, 16, gx.Inverse(0.01, 0.0))
+    assert small_model.architecture.module() == gx.DeconvNet(31, 6, 16)
+    assert small_model.architecture.module(method="direct").method == "direct"
+    np.testing.assert_array_equal(small_model.constants.left, small_basis.left)
     np.testing.assert_array_equal(
         small_model.params["vertical"]["kernel"][::-1, 0, 0], small_basis.left
     )
 
 
+def test_what_is_no_start_of_a_model_is_refused(small_basis):
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match=r"constants are .*"):
+        gx.initial_model(key, gx.Glra(31, 6, 16), tuple(small_basis))
+    with pytest.raises(ValueError, match="shapes"):
+        gx.initial_model(key, gx.Glra(31, 5, 16), small_basis)
+    with pytest.raises(TypeError, match="such as Glra"):
+        gx.initial_model(key, gx.Glra, small_basis)
+    for strength in (jnp.float32(0.01), None, [0.01]):
+        with pytest.raises(TypeError, match="regularization"):
+            gx.Glra(31, 6, 16, gx.Inverse(strength))
+
+
 def test_the_default_configuration_is_the_faithful_network():
-    config = gx.ModelConfig()
-    assert (config.support, config.rank, config.features) == (151, 50, 128)
-    assert config.regularization == 0.01
-    assert gx.DeconvNet() == gx.DeconvNet(config.support, config.rank, config.features)
+    architecture = gx.Glra()
+    assert (architecture.support, architecture.rank, architecture.features) == (151, 50, 128)
+    assert architecture.inverse == gx.Inverse(0.01, 0.0, "projection")
+    assert gx.DeconvNet() == architecture.module()
 
 
 def test_a_model_is_a_pytree_with_a_static_configuration(small_model):
@@ -60,11 +74,11 @@ def test_a_model_is_a_pytree_with_a_static_configuration(small_model):
     assert all(isinstance(leaf, jax.Array) for leaf in leaves)
     assert len(leaves) == 2 + 11  # the basis; five kernels and six biases
     again = jax.tree.unflatten(tree, leaves)
-    assert again.config == small_model.config
+    assert again.architecture == small_model.architecture
     doubled = jax.jit(lambda model: jax.tree.map(lambda leaf: 2 * leaf, model))(small_model)
     assert isinstance(doubled, gx.Model)
-    assert doubled.config == small_model.config
-    np.testing.assert_array_equal(doubled.basis.right, 2 * small_model.basis.right)
+    assert doubled.architecture == small_model.architecture
+    np.testing.assert_array_equal(doubled.constants.right, 2 * small_model.constants.right)
 
 
 # --- round trip ----------------------------------------------------------------------------------
@@ -73,70 +87,89 @@ def test_a_model_is_a_pytree_with_a_static_configuration(small_model):
 def test_a_model_comes_back_bit_for_bit(small_model, path):
     loaded = gx.load_model(path)
     assert isinstance(loaded, gx.Model)
-    assert loaded.config == small_model.config
+    assert loaded.architecture == small_model.architecture
     assert jax.tree.structure(loaded) == jax.tree.structure(small_model)
     jax.tree.map(np.testing.assert_array_equal, loaded, small_model)
     assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {jnp.dtype(jnp.float32)}
-    assert gx.load_model(str(path)).config == small_model.config
+    assert gx.load_model(str(path)).architecture == small_model.architecture
 
 
 def test_a_configuration_comes_back(small_model, tmp_path):
-    config = gx.ModelConfig(31, 6, 16, 0.037, noise_weight=55.5, core="least-squares")
-    gx.save_model(gx.Model(small_model.basis, small_model.params, config), tmp_path / "m")
-    assert gx.load_model(tmp_path / "m").config == config
-    written = json.loads(metadata_of(tmp_path / "m")["config"])
+    inverse = gx.Inverse(0.037, noise_weight=55.5, core="least-squares")
+    architecture = gx.Glra(31, 6, 16, inverse)
+    gx.save_model(replace(small_model, architecture=architecture), tmp_path / "m")
+    assert gx.load_model(tmp_path / "m").architecture == architecture
+    metadata = metadata_of(tmp_path / "m")
+    assert (metadata["format"], metadata["architecture"]) == ("glra_jax-model-3", "glra")
+    written = json.loads(metadata["config"])["inverse"]
     assert (written["regularization"], written["noise_weight"]) == (0.037, 55.5)
     assert written["core"] == "least-squares"
 
 
-def test_an_initial_model_takes_what_its_inverse_is_made_with(small_basis):
-    options = {"regularization": 0.005, "noise_weight": 100.0, "core": "least-squares"}
-    model = gx.initial_model(jax.random.key(1), small_basis, features=16, **options)
-    assert model.config == gx.ModelConfig(31, 6, 16, **options)
+def former(path, file_format, **config):
+    """Rewrites a model file as an earlier version wrote it, with these settings."""
+
+    def change(arrays, metadata):
+        for side in ("left", "right"):
+            arrays[f"basis.{side}"] = arrays.pop(f"constants.{side}")
+        sizes = {"support": 31, "rank": 6, "features": 16}
+        metadata.clear()
+        metadata |= {"config": json.dumps(sizes | config), "format": file_format}
+
+    rewrite(path, change)
 
 
-def test_files_from_before_the_noise_weight_and_kinds_of_cores_have_none(path):
-    def forget(_, metadata):
-        config = json.loads(metadata["config"])
-        del config["noise_weight"], config["core"]
-        metadata["config"] = json.dumps(config)
-
-    rewrite(path, forget)
-    assert gx.load_model(path).config == gx.ModelConfig(31, 6, 16, 0.01, 0.0)
+def test_files_of_the_former_formats_are_read(small_model, path):
+    former(path, "glra_jax-model-1", regularization=0.02)
+    loaded = gx.load_model(path)
+    assert loaded.architecture == gx.Glra(31, 6, 16, gx.Inverse(0.02, 0.0))
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, small_model.params)
+    jax.tree.map(np.testing.assert_array_equal, loaded.constants, small_model.constants)
 
 
-def test_a_former_file_with_a_noise_weight_is_refused(path):
-    def age(weight):
-        def change(_, metadata):
-            config = json.loads(metadata["config"]) | {"noise_weight": weight}
-            metadata |= {"config": json.dumps(config), "format": "glra_jax-model-1"}
+def test_the_second_format_has_a_noise_weight_and_a_kind_of_core(path):
+    former(path, "glra_jax-model-2", noise_weight=20.0, core="least-squares")
+    inverse = gx.Inverse(0.01, 20.0, "least-squares")
+    assert gx.load_model(path).architecture == gx.Glra(31, 6, 16, inverse)
 
-        return change
 
-    rewrite(path, age(0.0))
-    assert gx.load_model(path).config == gx.ModelConfig(31, 6, 16, 0.01, 0.0)
-    rewrite(path, age(100.0))
-    with pytest.raises(ValueError, match=r"noise weight of 100\.0 .*former format.*train"):
+def test_a_file_of_the_first_format_with_a_noise_weight_is_refused(path):
+    former(path, "glra_jax-model-1", noise_weight=100.0)
+    with pytest.raises(ValueError, match=r"noise weight of 100\.0 .*first format.*train"):
         gx.load_model(path)
 
 
-def test_an_unknown_kind_of_core_is_refused(path):
+def test_an_unknown_architecture_or_field_is_refused(path):
+    rewrite(path, lambda _, metadata: metadata.update(architecture="transformer"))
+    with pytest.raises(ValueError, match=r"glra, refinement, got 'transformer'"):
+        gx.load_model(path)
+
+    def grow(_, metadata):
+        metadata |= {"architecture": "glra", "config": json.dumps({"heads": 8})}
+
+    rewrite(path, grow)
+    with pytest.raises(ValueError, match="no field 'heads'"):
+        gx.load_model(path)
+
+
+def change_inverse(path, **values):
     def change(_, metadata):
-        config = json.loads(metadata["config"]) | {"core": "wiener"}
+        config = json.loads(metadata["config"])
+        config["inverse"] |= values
         metadata["config"] = json.dumps(config)
 
     rewrite(path, change)
+
+
+def test_an_unknown_kind_of_core_is_refused(path):
+    change_inverse(path, core="wiener")
     with pytest.raises(ValueError, match=r"model\.safetensors .*core.*'wiener'"):
         gx.load_model(path)
 
 
 @pytest.mark.parametrize(("bad", "quoted"), [(-1.0, "at least 0, got -1.0"), ("1", "got '1'")])
 def test_an_impossible_noise_weight_in_a_file_is_refused(path, bad, quoted):
-    def change(_, metadata):
-        config = json.loads(metadata["config"]) | {"noise_weight": bad}
-        metadata["config"] = json.dumps(config)
-
-    rewrite(path, change)
+    change_inverse(path, noise_weight=bad)
     with pytest.raises(ValueError, match=rf"model\.safetensors .*noise_weight must be .*{quoted}"):
         gx.load_model(path)
 
@@ -145,8 +178,8 @@ def test_a_model_file_is_plain_safetensors(small_model, path):
     arrays = safetensors.numpy.load_file(path)
     layers = ("vertical", "horizontal", "refine_1", "refine_2", "refine_3")
     names = {f"params.{layer}.{part}" for layer in layers for part in ("kernel", "bias")}
-    assert set(arrays) == names | {"params.core.bias", "basis.left", "basis.right"}
-    np.testing.assert_array_equal(arrays["basis.left"], small_model.basis.left)
+    assert set(arrays) == names | {"params.core.bias", "constants.left", "constants.right"}
+    np.testing.assert_array_equal(arrays["constants.left"], small_model.constants.left)
     np.testing.assert_array_equal(
         arrays["params.refine_1.kernel"], small_model.params["refine_1"]["kernel"]
     )
@@ -156,7 +189,7 @@ def test_a_model_file_is_plain_safetensors(small_model, path):
 def test_the_models_of_the_package_can_be_loaded():
     for name in gx.available_models():
         model = gx.load_model(name)
-        assert model.basis.left.shape == (model.config.support, model.config.rank)
+        assert model.constants.left.shape == (model.architecture.support, model.architecture.rank)
 
 
 def test_a_folder_of_its_name_does_not_hide_a_model_of_the_package(tmp_path, monkeypatch):
@@ -164,7 +197,7 @@ def test_a_folder_of_its_name_does_not_hide_a_model_of_the_package(tmp_path, mon
     (tmp_path / "glra").mkdir()
     (tmp_path / "glra-release").write_bytes(b"another file")
     for name in ("glra", "glra-release"):
-        assert gx.load_model(name).config.rank in (50, 100)
+        assert gx.load_model(name).architecture.rank in (50, 100)
     for path in ("./glra-release", Path("glra-release")):
         with pytest.raises(ValueError, match="not a whole safetensors file"):
             gx.load_model(path)
@@ -182,7 +215,7 @@ def test_nothing_is_overwritten_unasked(small_model, path):
     assert path.read_bytes() == before
     changed = jax.tree.map(lambda leaf: leaf + 1.0, small_model)
     gx.save_model(changed, path, overwrite=True)
-    np.testing.assert_array_equal(gx.load_model(path).basis.left, changed.basis.left)
+    np.testing.assert_array_equal(gx.load_model(path).constants.left, changed.constants.left)
     assert os.listdir(path.parent) == ["model.safetensors"]
 
 
@@ -252,7 +285,7 @@ def test_all_wrong_arrays_are_listed(path):
     def spoil(arrays, _):
         del arrays["params.core.bias"]
         arrays["params.extra.kernel"] = np.ones(3, np.float32)
-        arrays["basis.left"] = np.ones((31, 7), np.float32)
+        arrays["constants.left"] = np.ones((31, 7), np.float32)
         arrays["params.refine_2.bias"] = np.ones(16, np.float16)
         arrays["params.refine_3.bias"] = np.full(1, np.nan, np.float32)
 
@@ -263,12 +296,12 @@ def test_all_wrong_arrays_are_listed(path):
     for fault in (
         "missing params.core.bias (6,)",
         "unknown params.extra.kernel",
-        "basis.left is float32(31, 7), expected float32(31, 6)",
+        "constants.left is float32(31, 7), expected float32(31, 6)",
         "params.refine_2.bias is float16(16,), expected float32(16,)",
         "params.refine_3.bias holds NaN",
     ):
         assert fault in message
-    assert "basis.right" not in message
+    assert "constants.right" not in message
 
 
 def test_a_configuration_that_the_arrays_do_not_fit(path):

@@ -1,4 +1,4 @@
-"""The network's sizes, its first three layers against SciPy, and its starting weights."""
+"""The network's sizes, its first three layers against SciPy, and how its weights start."""
 
 import math
 from functools import partial
@@ -22,7 +22,7 @@ def orthonormal_basis(support, rank):
     return gx.Basis(*(jnp.asarray(side, jnp.float32) for side in sides))
 
 
-def eq_8(y, basis, core):
+def linear_restoration(y, basis, core):
     """Valid convolution with the kernel that a core stands for, in float64."""
     left, right, core = (np.asarray(a, np.float64) for a in (*basis, core))
     return scipy.signal.fftconvolve(np.float64(y), left @ core @ right.T, mode="valid")
@@ -35,7 +35,7 @@ def motion():
 
 @pytest.fixture(scope="module")
 def shrinkage(small_basis):
-    return gx.init_params(jax.random.key(0), small_basis, start="shrinkage", features=112)
+    return gx.init_params(jax.random.key(0), small_basis, initialization="shrinkage", features=112)
 
 
 # --- size ----------------------------------------------------------------------------------------
@@ -72,13 +72,15 @@ def test_the_full_network_has_1_85_million_weights():
 def test_first_three_layers_convolve_with_the_reconstructed_kernel(
     photograph, motion, small_model, started, shrinkage
 ):
-    core = gx.deconvolution_core(small_model.basis, motion)
+    core = gx.deconvolution_core(small_model.constants, motion)
     y = photograph[:60, :70]
-    apply = jax.jit(partial(small_model.network().apply, method="low_rank"))
+    apply = jax.jit(partial(small_model.architecture.module().apply, method="low_rank"))
     maps = apply({"params": small_model.params}, y[None, ..., None], core)
     assert maps.shape == (1, 30, 40, 6)
-    np.testing.assert_allclose(maps[0].sum(axis=-1), eq_8(y, small_model.basis, core), atol=1e-5)
-    # The other starts that stand on a basis have the same three layers.
+    np.testing.assert_allclose(
+        maps[0].sum(axis=-1), linear_restoration(y, small_model.constants, core), atol=1e-5
+    )
+    # The other initialisations that stand on a basis have the same three layers.
     for params in (started("glra").params, shrinkage):
         for layer in ("vertical", "core", "horizontal"):
             jax.tree.map(np.testing.assert_array_equal, params[layer], small_model.params[layer])
@@ -87,12 +89,12 @@ def test_first_three_layers_convolve_with_the_reconstructed_kernel(
 def test_first_three_layers_with_an_even_support(photograph, motion):
     basis = orthonormal_basis(30, 6)
     core = gx.project(basis, gx.pseudo_inverse(motion, support=30))
-    params = gx.init_params(jax.random.key(0), basis, start="glra", features=16)
+    params = gx.init_params(jax.random.key(0), basis, initialization="glra", features=16)
     y = photograph[:60, :70]
     apply = jax.jit(partial(gx.DeconvNet(30, 6, 16).apply, method="low_rank"))
     maps = apply({"params": params}, y[None, ..., None], core)
     assert maps.shape == (1, 31, 41, 6)
-    np.testing.assert_allclose(maps[0].sum(axis=-1), eq_8(y, basis, core), atol=1e-5)
+    np.testing.assert_allclose(maps[0].sum(axis=-1), linear_restoration(y, basis, core), atol=1e-5)
 
 
 @pytest.mark.slow
@@ -105,17 +107,17 @@ def test_first_three_layers_at_full_size(photograph, motion):
         {"params": params}, y[None, ..., None], core
     )
     assert maps.shape == (1, 26, 42, 50)
-    np.testing.assert_allclose(maps[0].sum(axis=-1), eq_8(y, basis, core), atol=1e-5)
+    np.testing.assert_allclose(maps[0].sum(axis=-1), linear_restoration(y, basis, core), atol=1e-5)
 
 
-# --- starting weights ----------------------------------------------------------------------------
+# --- initialisation ------------------------------------------------------------------------------
 
 
-def test_identity_start_restores_by_eq_8(photograph, small_basis, motion, small_model):
+def test_identity_initialization_restores_linearly(photograph, small_basis, motion, small_model):
     core = gx.deconvolution_core(small_basis, motion)
     # Contrast beyond what an image holds, so that every tone occurs and both ends are clipped.
     y = np.float32((photograph - 0.4) * 1.8 + 0.5)
-    linear = eq_8(y, small_basis, core)
+    linear = linear_restoration(y, small_basis, core)
     assert linear.min() < -0.1
     assert linear.max() > 1.1
     variables = {"params": small_model.params}
@@ -123,10 +125,12 @@ def test_identity_start_restores_by_eq_8(photograph, small_basis, motion, small_
     np.testing.assert_allclose(out[0, ..., 0], np.clip(linear, 0.02, 0.98), atol=0.01)
 
 
-def test_shrinkage_start_removes_small_local_cosines(photograph, small_basis, motion, shrinkage):
+def test_shrinkage_initialization_removes_small_local_cosines(
+    photograph, small_basis, motion, shrinkage
+):
     core = gx.deconvolution_core(small_basis, motion)
     y = gx.degrade(jax.random.key(0), photograph, motion, noise=0.02)
-    linear = eq_8(y, small_basis, core)
+    linear = linear_restoration(y, small_basis, core)
     net = gx.DeconvNet(31, 6, 112)
     out = jax.jit(net.apply)({"params": shrinkage}, y[None, ..., None], core)[0, ..., 0]
 
@@ -146,7 +150,9 @@ def test_shrinkage_start_removes_small_local_cosines(photograph, small_basis, mo
     np.testing.assert_allclose(out[6:-6, 6:-6], expected, atol=0.01)
 
 
-def test_identity_start_lets_all_weights_learn(photograph, small_basis, motion, small_model):
+def test_identity_initialization_lets_all_weights_learn(
+    photograph, small_basis, motion, small_model
+):
     core = gx.deconvolution_core(small_basis, motion)
     net = gx.DeconvNet(**SMALL)
 
@@ -169,10 +175,15 @@ def test_identity_start_lets_all_weights_learn(photograph, small_basis, motion, 
     assert float(second) == pytest.approx(0.99 * float(first), rel=0.003)
 
 
-@pytest.mark.parametrize(("start", "needed"), [("identity", 13), ("shrinkage", 109)])
-def test_starts_that_need_features(small_basis, start, needed):
-    with pytest.raises(ValueError, match=f"'{start}'.*{needed} features.*got {needed - 1}"):
-        gx.init_params(jax.random.key(0), small_basis, start=start, features=needed - 1)
+@pytest.mark.parametrize(("name", "needed"), [("identity", 13), ("shrinkage", 109)])
+def test_initializations_that_need_features(small_basis, name, needed):
+    key, fewer = jax.random.key(0), needed - 1
+    refused = f"initialization '{name}' needs {needed} features or more, got {fewer}"
+    with pytest.raises(ValueError, match=refused):
+        gx.init_params(key, small_basis, initialization=name, features=fewer)
+    architecture = gx.Glra(31, 6, fewer)
+    with pytest.raises(ValueError, match=refused):
+        gx.initial_model(key, architecture, small_basis, initialization=name)
 
 
 def xavier_limit(kernel):
@@ -187,15 +198,15 @@ def assert_xavier(kernel):
 
 
 @pytest.fixture(scope="module")
-def random_starts(small_basis):
-    """Weights of the start "random" of two equal keys and another one."""
+def random_params(small_basis):
+    """Weights of the initialisation "random" of two equal keys and another one."""
     keys = jnp.stack([jax.random.key(seed) for seed in (0, 0, 1)])
-    make = partial(gx.init_params, basis=small_basis, start="random", features=16)
+    make = partial(gx.init_params, basis=small_basis, initialization="random", features=16)
     return jax.vmap(make)(keys)
 
 
-def test_random_start_is_xavier_and_a_function_of_its_key(random_starts):
-    for weights in random_starts.values():
+def test_random_initialization_is_xavier_and_a_function_of_its_key(random_params):
+    for weights in random_params.values():
         assert not weights["bias"].any()
         if "kernel" not in weights:
             continue
@@ -205,12 +216,12 @@ def test_random_start_is_xavier_and_a_function_of_its_key(random_starts):
         assert_xavier(first)
 
 
-def test_glra_start_is_the_basis_and_xavier(small_basis, started):
+def test_glra_initialization_is_the_basis_and_xavier(small_basis, started):
     params = started("glra").params
     assert all(not weights["bias"].any() for weights in params.values())
     for name in ("refine_1", "refine_2", "refine_3"):
         assert_xavier(params[name]["kernel"])
-    # Turned round, because layers correlate.
+    # Flipped, because layers correlate.
     np.testing.assert_array_equal(params["vertical"]["kernel"][::-1, 0, 0, :], small_basis.left)
     for i in range(6):
         for j in range(6):
@@ -218,9 +229,26 @@ def test_glra_start_is_the_basis_and_xavier(small_basis, started):
             np.testing.assert_array_equal(taps, small_basis.right[:, i] if i == j else 0.0)
 
 
-def test_unknown_start(small_basis):
-    with pytest.raises(ValueError, match=r"identity.*glra, random, got 'zeros'"):
-        gx.init_params(jax.random.key(0), small_basis, start="zeros")
+@pytest.mark.parametrize("name", ["identity", "shrinkage"])
+def test_brightness_is_undone_behind_layer_3(photograph, small_basis, motion, name):
+    """Of images that are brighter by a factor and an offset on the mean."""
+    architecture = gx.Glra(31, 6, 112)
+    key, gain, offset = jax.random.key(0), 1.25, 0.03
+    plain = architecture.init(key, small_basis, initialization=name)
+    brighter = architecture.init(key, small_basis, initialization=name, gain=gain, offset=offset)
+    core = gx.deconvolution_core(small_basis, motion)  # of sum 1: a factor and an offset pass it
+    y = jnp.asarray(photograph[None, :60, :70, None])
+    apply = jax.jit(architecture.module().apply)
+    expected = apply({"params": plain}, y, core)
+    found = apply({"params": brighter}, gain * y + offset, core)
+    rim = (slice(None), slice(10, -10), slice(10, -10))  # where layer 4 sees no zeros
+    np.testing.assert_allclose(found[rim], expected[rim], atol=1e-4)
+    assert np.abs(apply({"params": plain}, gain * y + offset, core) - expected).max() > 0.05
+
+
+def test_unknown_initialization(small_basis):
+    with pytest.raises(ValueError, match=r"initialization must .*glra, random, got 'zeros'"):
+        gx.init_params(jax.random.key(0), small_basis, initialization="zeros")
 
 
 # --- the whole -----------------------------------------------------------------------------------
@@ -228,7 +256,7 @@ def test_unknown_start(small_basis):
 
 @pytest.fixture(scope="module")
 def random_network(random_model):
-    return random_model.network(), {"params": random_model.params}
+    return random_model.architecture.module(), {"params": random_model.params}
 
 
 def reference_network(params, y, core):
@@ -267,7 +295,7 @@ def test_the_network_written_out(random_network, photograph, small_basis, motion
     np.testing.assert_allclose(out[0], expected, atol=1e-5)
 
 
-def test_ways_of_computing_give_the_same(random_network, photograph, small_basis, motion):
+def test_methods_of_computing_give_the_same(random_network, photograph, small_basis, motion):
     _, variables = random_network
     core = gx.deconvolution_core(small_basis, motion)
     y = photograph[None, :40, :44, None]

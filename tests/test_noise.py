@@ -1,7 +1,5 @@
 """The noise estimate: known noise on blurred photographs, NumPy in float64, and what it refuses."""
 
-from functools import partial
-
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -40,9 +38,9 @@ def reference(y):
     images = np.float64(y).reshape(-1, *y.shape[-3:] if y.ndim > 2 else (*y.shape, 1))
     second, inner = np.array([1.0, -2.0, 1.0]), (slice(1, -1), slice(1, -1))
     values = []
-    for plane in np.moveaxis(images, 3, 1).reshape(-1, *images.shape[1:3]):
-        filtered = scipy.ndimage.convolve(plane, np.outer(second, second))
-        clipped = scipy.ndimage.maximum_filter((plane <= 0) | (plane >= 1), 3)
+    for channel in np.moveaxis(images, 3, 1).reshape(-1, *images.shape[1:3]):
+        filtered = scipy.ndimage.convolve(channel, np.outer(second, second))
+        clipped = scipy.ndimage.maximum_filter((channel <= 0) | (channel >= 1), 3)
         values.append(np.abs(filtered[inner])[~clipped[inner]])
     return np.median(np.concatenate(values)) / (6.0 * scipy.stats.norm.ppf(0.75))
 
@@ -149,8 +147,8 @@ def test_it_scales_with_the_image_and_knows_no_brightness(factor, offset, seed):
     once = float(estimate(y))
     assert float(estimate(np.float32(factor) * y)) == pytest.approx(factor * once, rel=1e-4)
     assert float(estimate(y + np.float32(offset))) == pytest.approx(once, rel=1e-4)
-    for turned in (y[::-1], y[:, ::-1], y.T):
-        assert float(gx.estimate_noise(turned)) == pytest.approx(once, rel=1e-5)
+    for flipped in (y[::-1], y[:, ::-1], y.T):
+        assert float(gx.estimate_noise(flipped)) == pytest.approx(once, rel=1e-5)
 
 
 def test_a_power_of_two_scales_it_to_the_bit():
@@ -189,21 +187,24 @@ def test_gradient_follows_from_the_scaling_law():
 
 @pytest.mark.parametrize("noise", [0.0, 0.02, np.float64(0.02), np.linspace(0, 0.03, 6)])
 def test_smoothness_is_the_square_of_the_noise(noise):
-    make = partial(gx.smoothness_for, noise_weight=100.0)
-    for found in (make(noise), jax.jit(make)(noise)):
+    inverse = gx.Inverse(noise_weight=100.0)
+    for found in (inverse.smoothness(noise), jax.jit(gx.Inverse.smoothness)(inverse, noise)):
         assert found.dtype == jnp.float32
         assert found.shape == np.shape(noise)
         np.testing.assert_allclose(found, 100.0 * np.square(noise), rtol=1e-6)
 
 
 def test_without_a_weight_the_noise_does_not_count():
-    found = gx.smoothness_for(jnp.array([0.0, 0.5]), noise_weight=0.0)
+    found = gx.Inverse().smoothness(jnp.array([0.0, 0.5]))
     np.testing.assert_array_equal(found, np.float32([0.0, 0.0]))
 
 
 def test_smoothness_can_be_differentiated():
-    slope = jax.grad(partial(gx.smoothness_for, noise_weight=100.0))
-    assert float(slope(0.03)) == pytest.approx(2 * 100 * 0.03)
+    inverse = gx.Inverse(noise_weight=100.0)
+    assert float(jax.grad(inverse.smoothness)(0.03)) == pytest.approx(2 * 100 * 0.03)
+    by_inverse = jax.grad(gx.Inverse.smoothness)(inverse, 0.03)
+    assert float(by_inverse.noise_weight) == pytest.approx(0.03**2)
+    assert float(by_inverse.regularization) == 0.0
 
 
 # --- bad input -----------------------------------------------------------------------------------
@@ -226,13 +227,14 @@ def test_bad_images(y, error, quoted):
 
 
 @pytest.mark.parametrize(
-    ("noise", "change", "quoted"),
+    ("noise", "weight", "quoted"),
     [
-        (-0.01, {}, r"noise must be .* at least 0, got -0\.01"),
-        (np.array([0.01, np.nan]), {}, "noise must be finite .*nan"),
-        (0.01, {"noise_weight": -1.0}, r"noise_weight must be .* at least 0, got -1\.0"),
+        (-0.01, 1.0, r"noise must be .* at least 0, got -0\.01"),
+        (np.array([0.01, np.nan]), 1.0, "noise must be finite .*nan"),
+        (0.01, jnp.float32(-1.0), r"noise_weight must be .* at least 0, got -1\.0"),
     ],
 )
-def test_bad_levels(noise, change, quoted):
+def test_bad_levels(noise, weight, quoted):
+    inverse = gx.Inverse(noise_weight=weight)
     with pytest.raises(ValueError, match=quoted):
-        gx.smoothness_for(noise, **({"noise_weight": 1.0} | change))
+        inverse.smoothness(noise)

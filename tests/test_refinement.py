@@ -1,4 +1,4 @@
-"""Layers 4 to 6 on eq. 8 against the whole network, and eq. 8 against SciPy in float64."""
+"""Layers 4 to 6 on the linear restoration against the whole network, and both against SciPy."""
 
 import jax
 import jax.numpy as jnp
@@ -7,18 +7,20 @@ import pytest
 import scipy.signal
 
 import glra_jax as gx
-from glra_jax.networks.glra import restore
-from glra_jax.networks.refinement import LAYERS, Refinement, low_rank_restoration, tie, untie
+from glra_jax.networks import Refinement
+from glra_jax.networks.initialization import PASSING
+from glra_jax.networks.refinement import RefinementNet, low_rank_restoration
+from glra_jax.networks.tying import LAYERS, tie, untie
 
 FEATURES = 16
 
-apply = jax.jit(lambda layers, x: Refinement(FEATURES).apply({"params": layers}, x))
+apply = jax.jit(lambda layers, x: RefinementNet(FEATURES).apply({"params": layers}, x))
 linear = jax.jit(low_rank_restoration)
 
 
 @jax.jit
 def whole(params, y, core):
-    return restore(gx.DeconvNet(31, 6, FEATURES), params, y, core)
+    return gx.DeconvNet(31, 6, FEATURES).apply({"params": params}, y, core)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def batch(photograph, small_basis):
     return y, core(kernels)
 
 
-# --- eq. 8 ---------------------------------------------------------------------------------------
+# --- linear restoration --------------------------------------------------------------------------
 
 
 def test_low_rank_restoration_is_scipys_convolution(batch, small_basis):
@@ -77,12 +79,12 @@ def test_it_needs_no_more_than_the_support(support):
 
 def test_low_rank_restoration_is_what_layers_1_to_3_add_up_to(batch, small_model):
     y, core = batch
-    network = small_model.network()
+    network = small_model.architecture.module()
     maps = jax.jit(lambda p, y, M: network.apply({"params": p}, y, M, method="low_rank"))(
         small_model.params, y, core
     )
     np.testing.assert_allclose(
-        linear(y, core, small_model.basis), maps.sum(axis=-1, keepdims=True), atol=1e-5
+        linear(y, core, small_model.constants), maps.sum(axis=-1, keepdims=True), atol=1e-5
     )
 
 
@@ -91,14 +93,14 @@ def test_low_rank_restoration_is_what_layers_1_to_3_add_up_to(batch, small_model
 
 def test_sizes():
     x = jnp.zeros((2, 9, 12, 1))
-    params = jax.eval_shape(Refinement().init, jax.random.key(0), x)["params"]
+    params = jax.eval_shape(RefinementNet().init, jax.random.key(0), x)["params"]
     assert jax.tree.map(lambda leaf: leaf.shape, params) == {
         "refine_1": {"kernel": (15, 15, 1, 128), "bias": (128,)},
         "refine_2": {"kernel": (1, 1, 128, 128), "bias": (128,)},
         "refine_3": {"kernel": (7, 7, 128, 1), "bias": (1,)},
     }
     assert tuple(params) == LAYERS
-    out = jax.eval_shape(Refinement().apply, {"params": params}, x)
+    out = jax.eval_shape(RefinementNet().apply, {"params": params}, x)
     assert (out.shape, out.dtype) == ((2, 9, 12, 1), jnp.float32)
 
 
@@ -127,7 +129,7 @@ def test_refinement_against_scipy(batch, layers, small_basis):
 # --- from one to the other -----------------------------------------------------------------------
 
 
-def test_refinement_on_eq_8_is_the_whole_network(batch, layers, small_model):
+def test_refinement_of_the_linear_restoration_is_the_whole_network(batch, layers, small_model):
     y, core = batch
     params = untie(layers, small_model.params)
     assert params.keys() == small_model.params.keys()
@@ -135,7 +137,7 @@ def test_refinement_on_eq_8_is_the_whole_network(batch, layers, small_model):
     assert next(shapes) == next(shapes)
     for name in ("vertical", "core", "horizontal"):
         assert params[name] is small_model.params[name]
-    x = apply(layers, linear(y, core, small_model.basis))
+    x = apply(layers, linear(y, core, small_model.constants))
     assert x.shape == (2, 20, 17, 1)
     assert np.std(x) > 0.01
     np.testing.assert_allclose(whole(params, y, core), x, atol=1e-5)
@@ -169,21 +171,101 @@ def test_tie_takes_the_mean_over_the_maps_and_leaves_its_input_alone(small_model
         jax.tree.map(np.testing.assert_array_equal, tied[name], dict(params[name]))
 
 
-def test_a_start_that_passes_eq_8_on_loses_nothing(batch, small_model):
+def test_an_initialization_that_passes_the_linear_restoration_on_loses_nothing(batch, small_model):
     """Its random filters differ from map to map, and do not reach the output."""
     y, core = batch
     expected = whole(small_model.params, y, core)
     tied = tie(small_model.params)
-    np.testing.assert_allclose(apply(tied, linear(y, core, small_model.basis)), expected, atol=2e-5)
+    np.testing.assert_allclose(
+        apply(tied, linear(y, core, small_model.constants)), expected, atol=2e-5
+    )
     params = untie(tied, small_model.params)
     np.testing.assert_allclose(whole(params, y, core), expected, atol=2e-5)
+
+
+# --- as an architecture --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return gx.gaussian_kernel(sigma=1.2, size=9)
+
+
+def test_the_architecture_restores_as_the_whole_network_that_adopts_it(
+    layers, small_model, photograph, kernel
+):
+    whole, architecture = small_model.architecture, Refinement(31, 6, FEATURES)
+    refined = gx.Model(architecture, small_model.constants, layers)
+    constants, params = whole.adopt(architecture, refined.constants, refined.params)
+    assert constants is refined.constants
+    y = jnp.asarray(photograph[:40, :44])
+    restored = gx.deconvolve(y, kernel, refined)
+    assert restored.shape == y.shape
+    assert np.std(restored) > 0.01
+    faithful = gx.Model(whole, constants, params)
+    np.testing.assert_allclose(gx.deconvolve(y, kernel, faithful), restored, atol=1e-5)
+    tiles = gx.prepare(refined, kernel, tile=(20, 30))
+    assert tiles.prepared is None
+    np.testing.assert_allclose(tiles(y), restored, atol=1e-5)
+    # And the other way: the basis is fitted anew, and the layers are those it came from.
+    constants, tied = architecture.adopt(whole, constants, params)
+    assert constants is None
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), tied, layers)
+
+
+def test_the_architecture_refines_what_the_linear_restoration_gives(batch, layers, small_basis):
+    y, _ = batch
+    architecture = Refinement(31, 6, FEATURES)
+    kernels = jnp.stack([gx.gaussian_kernel(sigma=s, size=9) for s in (0.9, 1.4)])
+    condition = jax.jit(
+        jax.vmap(lambda kernel: architecture.condition(small_basis, kernel, noise=0.0))
+    )(kernels)
+    expected = jax.vmap(lambda kernel: gx.deconvolution_core(small_basis, kernel))(kernels)
+    np.testing.assert_allclose(condition.core, expected, rtol=1e-4, atol=1e-5)
+    restored = architecture.apply(layers, small_basis, y, condition)
+    np.testing.assert_allclose(restored, apply(layers, linear(y, expected, small_basis)), atol=1e-5)
+
+
+@pytest.mark.parametrize("initialization", PASSING)
+def test_the_architecture_starts_as_the_linear_restoration(
+    small_basis, photograph, kernel, initialization
+):
+    key, features = jax.random.key(3), 112
+    refined = gx.initial_model(
+        key, Refinement(31, 6, features), small_basis, initialization=initialization
+    )
+    whole = gx.initial_model(
+        key, gx.Glra(31, 6, features), small_basis, initialization=initialization
+    )
+    y = jnp.asarray(photograph[:40, :44])
+    restored = gx.deconvolve(y, kernel, refined)
+    np.testing.assert_allclose(restored, gx.deconvolve(y, kernel, whole), atol=2e-5)
+    if initialization == "identity":
+        inverse = refined.architecture.inverse
+        x = gx.deconvolve_linear(y, kernel, small_basis, inverse=inverse)
+        np.testing.assert_allclose(restored, x.clip(0.02, 0.98), atol=0.01)
+
+
+def test_what_the_architecture_does_not_take(layers, small_model):
+    refinement = Refinement(31, 6, FEATURES)
+    with pytest.raises(ValueError, match="must be one of identity, shrinkage, got 'glra'"):
+        gx.initial_model(
+            jax.random.key(0), refinement, small_model.constants, initialization="glra"
+        )
+    for other in (gx.Glra(31, 6, 14), Refinement(31, 6, 14)):
+        for run in (refinement, small_model.architecture):
+            with pytest.raises(ValueError, match="model has features 14, and the run 16"):
+                run.adopt(other, small_model.constants, layers)
+    for other, size in ((Refinement(30, 6, 16), "support 30"), (Refinement(31, 5, 16), "rank 5")):
+        with pytest.raises(ValueError, match=f"model has {size}, and the run"):
+            small_model.architecture.adopt(other, small_model.constants, layers)
 
 
 def test_gradients_are_those_of_the_whole_network(batch, layers, small_model):
     """Of weights that all maps share: the sum over the maps, as `untie` copies them."""
     y, core = batch
     weights = jax.random.normal(jax.random.key(1), (2, 20, 17, 1))
-    x = linear(y, core, small_model.basis)
+    x = linear(y, core, small_model.constants)
 
     @jax.jit
     @jax.grad

@@ -256,14 +256,27 @@ def test_everything_stays_float32_and_in_shape():
     assert {name: update.shape for name, update in found[-1].items()} == SHAPES
 
 
+@pytest.fixture
+def float64():
+    """JAX has float64 arrays."""
+    before = jax.config.read("jax_enable_x64")
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.mark.usefixtures("float64")
 def test_jit_changes_nothing():
+    """In float64: rotations amplify the rounding of float32, which differs between processors."""
     gradients = random_gradients(9, 4, shapes={"matrix": (4, 4)})
+    gradients = jax.tree.map(np.float64, gradients)
     tx = scale_by_soap(refresh=2)
     found, _ = updates_of(tx, gradients)
     state = tx.init(gradients[0])
     for gradient, expected in zip(gradients, found, strict=True):
         updates, state = tx.update(gradient, state)
-        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), updates, expected)
+        assert updates["matrix"].dtype == np.float64
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-10), updates, expected)
 
 
 def test_the_state_can_be_donated():

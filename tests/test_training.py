@@ -12,76 +12,82 @@ import skimage.data
 from skimage.metrics import structural_similarity
 
 import glra_jax as gx
-from glra_jax.datasets import Planes, pack_planes
-from glra_jax.networks.glra import restore
-from glra_jax.networks.refinement import LAYERS as REFINEMENT
-from glra_jax.networks.refinement import tie
+from glra_jax.datasets import PackedPhotographs, pack_photographs
+from glra_jax.networks import Refinement
+from glra_jax.networks.tying import LAYERS as REFINEMENT
+from glra_jax.networks.tying import tie
+from glra_jax.training.batches import training_batch
 from glra_jax.training.config import TrainConfig
+from glra_jax.training.losses import psnr_loss, psnr_ssim_loss
+from glra_jax.training.optimizers import learning_rate_schedule, optimizer
 from glra_jax.training.soap import scale_by_soap
 from glra_jax.training.step import (
     TrainState,
-    check_initial,
     create_state,
     data_mesh,
-    learning_rate_schedule,
-    loss_fn,
+    initial_params,
     make_train_step,
     objective,
-    optimizer,
-    psnr_loss,
-    psnr_ssim_loss,
     replicated,
-    restored_batch,
     trained_model,
-    training_basis,
-    training_batch,
+    training_constants,
 )
 
 # Compiling takes nearly all the time here, so tests share what is compiled; Gaussian kernels alone
 # compile three times faster than with motion. The paper's start, for which all weights have
 # gradients from the first step on.
 CONFIG = TrainConfig(
+    architecture=gx.Glra(31, 6, 16),
     steps=60,
     batch=4,
     patch=64,
-    support=31,
-    rank=6,
-    features=16,
     basis_kernels=20,
-    start="glra",
+    initialization="glra",
     learning_rate=1e-3,
     layer_rates="uniform",
     kernels=gx.KernelFamilies(
         families=("gaussian",), min_size=9, max_size=9, min_sigma=0.8, max_sigma=2.0
     ),
 )
-NETWORK = gx.DeconvNet(CONFIG.support, CONFIG.rank, CONFIG.features)
+RANK = CONFIG.architecture.rank
+NETWORK = CONFIG.architecture.module()
+DEFAULT = TrainConfig(architecture=gx.Glra())
 
-compiled_loss = jax.jit(partial(loss_fn, NETWORK))
+
+def loss_of(params, batch, basis):
+    """Half the squared error summed over pixels, mean over examples."""
+    return objective(params, batch, basis, config=CONFIG)[0]
+
+
+compiled_loss = jax.jit(loss_of)
 
 
 @pytest.fixture(scope="module")
-def planes() -> Planes:
-    return pack_planes([skimage.data.chelsea()[60:200, 100:280]])
+def packed() -> PackedPhotographs:
+    return pack_photographs([skimage.data.chelsea()[60:200, 100:280]])
 
 
 @pytest.fixture(scope="module")
 def basis() -> gx.Basis:
-    return training_basis(CONFIG)
+    return training_constants(CONFIG)
 
 
 @pytest.fixture(scope="module")
 def starts(basis) -> dict[str, TrainState]:
-    """States at step 0, by kind of start; compiled together, as they share their random part."""
+    """States at step 0, by initialization; compiled together, as they share their random part."""
     names = ("identity", "glra", "random")
-    make = jax.jit(lambda b: {n: create_state(replace(CONFIG, start=n), b) for n in names})
-    return jax.device_get(make(basis))
+
+    def make(basis, name):
+        config = replace(CONFIG, initialization=name)
+        return create_state(config, initial_params(config, basis))
+
+    return jax.device_get(jax.jit(lambda b: {name: make(b, name) for name in names})(basis))
 
 
 @pytest.fixture(scope="module")
-def draw(planes, basis):
+def draw(packed, basis):
     """The batch of a step."""
-    return jax.jit(lambda step: training_batch(CONFIG, step, planes, basis))
+    return jax.jit(lambda step: training_batch(CONFIG, step, packed, basis))
 
 
 def as_float64(tree):
@@ -93,42 +99,45 @@ def as_float64(tree):
 
 def test_basis_is_orthonormal_and_depends_on_the_seed_alone(basis):
     for side in basis:
-        np.testing.assert_allclose(side.T @ side, np.eye(CONFIG.rank), atol=1e-5)
-    again = training_basis(replace(CONFIG, steps=7, batch=1, learning_rate=1.0))
+        np.testing.assert_allclose(side.T @ side, np.eye(RANK), atol=1e-5)
+    again = training_constants(replace(CONFIG, steps=7, batch=1, learning_rate=1.0))
     np.testing.assert_array_equal(again.left, basis.left)
-    other = training_basis(replace(CONFIG, seed=1))
+    other = training_constants(replace(CONFIG, seed=1))
     # The spans of two samples of one distribution are close, and not the same.
-    overlap = np.linalg.norm(other.left.T @ basis.left) ** 2 / CONFIG.rank
+    overlap = np.linalg.norm(other.left.T @ basis.left) ** 2 / RANK
     assert 0.5 < overlap < 1 - 1e-6
 
 
 @pytest.mark.parametrize(("protocol", "deviation"), [("paper", 0.03), ("release", 0.03 / 12**0.5)])
 def test_basis_is_fitted_at_the_noise_of_the_run(basis, protocol, deviation):
     """GLRA of the run's own kernels, whose inverses are made here."""
-    config = replace(CONFIG, protocol=protocol, noise=(0.03, 0.03), noise_weight=100.0)
+    architecture = replace(CONFIG.architecture, inverse=gx.Inverse(0.01, 100.0))
+    config = replace(CONFIG, architecture=architecture, protocol=protocol, noise=(0.03, 0.03))
     key = jax.random.fold_in(jax.random.key(CONFIG.seed), 1)
     draw = jax.jit(jax.vmap(partial(gx.sample_kernel, families=CONFIG.kernels)))
     inverse = partial(gx.pseudo_inverse, support=31, smoothness=100.0 * deviation**2)
     inverses = jax.jit(jax.vmap(inverse))(draw(jax.random.split(key, CONFIG.basis_kernels)))
-    expected, _ = gx.fit_glra(inverses, rank=CONFIG.rank)
-    found = training_basis(config)
+    expected, _ = gx.fit_glra(inverses, rank=RANK)
+    found = training_constants(config)
     for a, b, plain in zip(found, expected, basis, strict=True):
-        assert np.linalg.norm(a.T @ b) ** 2 / CONFIG.rank > 1 - 1e-5
-        assert np.linalg.norm(a.T @ plain) ** 2 / CONFIG.rank < 1 - 1e-4
+        assert np.linalg.norm(a.T @ b) ** 2 / RANK > 1 - 1e-5
+        assert np.linalg.norm(a.T @ plain) ** 2 / RANK < 1 - 1e-4
 
 
 # --- learning rates ----------------------------------------------------------------------------
 
 
 def test_halving_schedule():
-    config = TrainConfig(schedule="halving", learning_rate=1e-4, halve_every=5_000, steps=200_000)
+    config = replace(
+        DEFAULT, schedule="halving", learning_rate=1e-4, halve_every=5_000, steps=200_000
+    )
     steps = np.array([0, 1, 4_999, 5_000, 9_999, 10_000, 199_999])
     rates = jax.vmap(learning_rate_schedule(config))(steps)
     np.testing.assert_allclose(rates, 1e-4 * 0.5 ** (steps // 5_000), rtol=1e-5)
 
 
 def test_polynomial_schedule():
-    config = TrainConfig(schedule="polynomial", learning_rate=1e-4, steps=200_000)
+    config = replace(DEFAULT, schedule="polynomial", learning_rate=1e-4, steps=200_000)
     steps = np.array([0, 1, 50_000, 100_000, 199_999, 200_000])
     rates = jax.vmap(learning_rate_schedule(config))(steps)
     np.testing.assert_allclose(rates, 1e-4 * (1 - steps / 200_000) ** 2, rtol=1e-3, atol=1e-13)
@@ -136,7 +145,7 @@ def test_polynomial_schedule():
 
 @pytest.mark.parametrize(("steps", "warmup"), [(100, 20), (100, 0), (10, 20)])
 def test_cosine_schedule(steps, warmup):
-    config = TrainConfig(schedule="cosine", learning_rate=2e-3, steps=steps, warmup=warmup)
+    config = replace(DEFAULT, schedule="cosine", learning_rate=2e-3, steps=steps, warmup=warmup)
     step = np.arange(steps + 1)
     rates = jax.vmap(learning_rate_schedule(config))(step)
     rise = min(warmup, steps // 2)  # a short run must not end while it warms up
@@ -169,7 +178,8 @@ def random_weights(rng):
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.05])
 def test_optimizer_is_adam_with_the_penalty_in_the_gradient(weight_decay):
-    config = TrainConfig(
+    config = replace(
+        DEFAULT,
         schedule="polynomial",
         learning_rate=0.1,
         steps=10,
@@ -194,8 +204,8 @@ def test_optimizer_is_adam_with_the_penalty_in_the_gradient(weight_decay):
 @pytest.mark.parametrize("layer_rates", ["uniform", "tuned"])
 def test_optimizer_is_soap_with_the_penalty_in_the_gradient(layer_rates):
     config = TrainConfig(
+        architecture=Refinement(),
         optimizer="soap",
-        trained="refinement",
         schedule="polynomial",
         learning_rate=0.1,
         steps=10,
@@ -223,7 +233,7 @@ def test_optimizer_is_soap_with_the_penalty_in_the_gradient(layer_rates):
 
 
 def test_tuned_rates_scale_the_steps_layer_by_layer():
-    uniform = TrainConfig(schedule="halving", learning_rate=1.0, layer_rates="uniform")
+    uniform = replace(DEFAULT, schedule="halving", learning_rate=1.0, layer_rates="uniform")
     rng = np.random.default_rng(1)
     zero = jax.tree.map(np.zeros_like, random_weights(rng))
     gradients = [random_weights(rng) for _ in range(3)]
@@ -242,12 +252,11 @@ def test_tuned_rates_scale_the_steps_layer_by_layer():
 # --- batches -----------------------------------------------------------------------------------
 
 
-def test_batch_is_a_pure_function_of_seed_and_step(draw, planes, basis):
+def test_batch_is_a_pure_function_of_seed_and_step(draw, packed, basis):
     first = draw(13)
     other_step = draw(14)
-    for a, b in zip(first, draw(13), strict=True):  # whatever was drawn in between
-        np.testing.assert_array_equal(a, b)
-    other_seed = jax.jit(partial(training_batch, replace(CONFIG, seed=1)))(13, planes, basis)
+    jax.tree.map(np.testing.assert_array_equal, first, draw(13))  # whatever came in between
+    other_seed = jax.jit(partial(training_batch, replace(CONFIG, seed=1)))(13, packed, basis)
     for different in (other_step.blurred, other_seed.blurred, first.blurred[::-1]):
         assert np.abs(different - first.blurred).mean() > 0.01
 
@@ -255,64 +264,66 @@ def test_batch_is_a_pure_function_of_seed_and_step(draw, planes, basis):
 def test_batch_has_the_sizes_of_the_configuration(draw):
     batch = draw(0)
     assert batch.blurred.shape == (4, 64, 64, 1)
-    assert batch.core.shape == (4, 6, 6)
+    assert batch.condition.core.shape == (4, 6, 6)
     assert batch.sharp.shape == (4, 34, 34, 1)
 
 
 @pytest.mark.parametrize("core", ["projection", "least-squares"])
-def test_cores_follow_the_noise_of_their_examples(planes, basis, core):
+def test_cores_follow_the_noise_of_their_examples(packed, basis, core):
     kernels = replace(CONFIG.kernels, min_sigma=1.3, max_sigma=1.3)
-    config = replace(
-        CONFIG,
-        kernels=kernels,
-        noise=(0.02, 0.02),
-        noise_weight=100.0,
-        regularization=0.002,
-        core=core,
+    inverses = [gx.Inverse(0.002, weight, core) for weight in (100.0, 0.0)]
+    config, plain = (
+        replace(
+            CONFIG,
+            architecture=replace(CONFIG.architecture, inverse=inverse),
+            kernels=kernels,
+            noise=(0.02, 0.02),
+        )
+        for inverse in inverses
     )
-    plain = replace(config, noise_weight=0.0)
 
     @jax.jit
     def both(step):
-        return tuple(training_batch(c, step, planes, basis) for c in (config, plain))
+        return tuple(training_batch(c, step, packed, basis) for c in (config, plain))
 
     noisy, unweighted = both(5)
     np.testing.assert_array_equal(noisy.blurred, unweighted.blurred)
     np.testing.assert_array_equal(noisy.sharp, unweighted.sharp)
     kernel = gx.gaussian_kernel(sigma=1.3, size=9)
-    for batch, smoothness in ((noisy, 100.0 * 0.02**2), (unweighted, 0.0)):
-        expected = gx.deconvolution_core(
-            basis, kernel, core=core, regularization=0.002, smoothness=smoothness
-        )
+    for batch, inverse in zip((noisy, unweighted), inverses, strict=True):
+        expected = gx.deconvolution_core(basis, kernel, inverse=inverse, noise=0.02)
         scale = np.abs(expected).max()
-        for found in batch.core:
+        for found in batch.condition.core:
             np.testing.assert_allclose(found / scale, expected / scale, atol=2e-4)
-    assert np.abs(noisy.core - unweighted.core).max() > 0.05 * np.abs(unweighted.core).max()
+    change = np.abs(noisy.condition.core - unweighted.condition.core).max()
+    assert change > 0.05 * np.abs(unweighted.condition.core).max()
 
 
 # --- loss --------------------------------------------------------------------------------------
 
 
-def test_loss_is_half_the_squared_error_summed_over_pixels(starts, draw):
+def test_loss_is_half_the_squared_error_summed_over_pixels(starts, draw, basis):
     params, batch = starts["glra"].params, draw(0)
-    restored = jax.jit(NETWORK.apply)({"params": params}, batch.blurred, batch.core)
+    restored = jax.jit(NETWORK.apply)({"params": params}, batch.blurred, batch.condition.core)
     error = as_float64(restored) - as_float64(batch.sharp)
-    np.testing.assert_allclose(compiled_loss(params, batch), 0.5 * (error**2).sum() / 4, rtol=1e-5)
+    found = compiled_loss(params, batch, basis)
+    np.testing.assert_allclose(found, 0.5 * (error**2).sum() / 4, rtol=1e-5)
 
 
 def clipped_linear_loss(basis, batch):
-    """Loss of eq. 8 alone, its result clipped to [0, 1], by SciPy in float64."""
+    """Loss of the linear restoration alone, its result clipped to [0, 1], by SciPy in float64."""
     left, right = as_float64(basis)
     total = 0.0
-    for blurred, core, sharp in zip(*as_float64(batch), strict=True):
+    arrays = as_float64((batch.blurred, batch.condition.core, batch.sharp))
+    for blurred, core, sharp in zip(*arrays, strict=True):
         linear = scipy.signal.fftconvolve(blurred[..., 0], left @ core @ right.T, mode="valid")
         total += 0.5 * ((np.clip(linear, 0, 1) - sharp[..., 0]) ** 2).sum()
     return total / len(batch.sharp)
 
 
-def test_identity_start_begins_at_the_loss_of_equation_8(basis, starts, draw):
+def test_the_identity_begins_at_the_loss_of_the_linear_restoration(basis, starts, draw):
     batch = draw(0)
-    loss = {start: float(compiled_loss(state.params, batch)) for start, state in starts.items()}
+    loss = {n: float(compiled_loss(state.params, batch, basis)) for n, state in starts.items()}
     assert loss["identity"] == pytest.approx(clipped_linear_loss(basis, batch), rel=0.05)
     assert loss["glra"] > 10 * loss["identity"]
     assert loss["random"] > 10 * loss["identity"]
@@ -367,30 +378,30 @@ def test_mesh_can_be_told_its_devices():
 # --- the training step -------------------------------------------------------------------------
 
 
-def run(count, start, planes, basis, *, steps):
+def run(count, start, packed, basis, *, steps):
     """Trains on so many devices; states and metrics after every step, on the host."""
     mesh = data_mesh(CONFIG.batch, jax.devices()[:count])
     assert mesh.size == count
-    state, planes, basis = jax.device_put((start, planes, basis), replicated(mesh))
+    state, packed, basis = jax.device_put((start, packed, basis), replicated(mesh))
     step = make_train_step(CONFIG, mesh)
     history = []
     for _ in range(steps):
         before = state
-        state, metrics = step(state, planes, basis)
+        state, metrics = step(state, packed, basis)
         history.append((jax.tree.map(jnp.copy, state), metrics))
         assert all(x.is_deleted() for x in jax.tree.leaves(before)), "memory was not taken over"
-    assert not any(x.is_deleted() for x in jax.tree.leaves((planes, basis)))
+    assert not any(x.is_deleted() for x in jax.tree.leaves((packed, basis)))
     return jax.device_get(history)
 
 
 @pytest.fixture(scope="module")
-def trained(starts, planes, basis):
-    return run(1, starts["glra"], planes, basis, steps=CONFIG.steps)
+def trained(starts, packed, basis):
+    return run(1, starts["glra"], packed, basis, steps=CONFIG.steps)
 
 
-def test_four_devices_train_as_one_does(starts, planes, basis, trained):
+def test_four_devices_train_as_one_does(starts, packed, basis, trained):
     start = starts["glra"]
-    history = run(4, start, planes, basis, steps=3)
+    history = run(4, start, packed, basis, steps=3)
     for (_, sharded), (_, single) in zip(history, trained[:3], strict=True):
         np.testing.assert_allclose(sharded, single, rtol=1e-5)
     sharded, state = history[2][0], trained[2][0]
@@ -401,9 +412,9 @@ def test_four_devices_train_as_one_does(starts, planes, basis, trained):
         assert np.abs(b - untrained).max() > 1e-4
 
 
-def test_step_reports_the_loss_before_its_update(starts, draw, trained):
+def test_step_reports_the_loss_before_its_update(starts, draw, basis, trained):
     metrics = [metrics for _, metrics in trained]
-    loss = compiled_loss(starts["glra"].params, draw(0))
+    loss = compiled_loss(starts["glra"].params, draw(0), basis)
     np.testing.assert_allclose(metrics[0].loss, loss, rtol=1e-5)
     for reported in metrics:
         mean_squared_error = 2 * reported.loss / 34**2
@@ -412,10 +423,10 @@ def test_step_reports_the_loss_before_its_update(starts, draw, trained):
     np.testing.assert_allclose(rates, [1e-4, 1.45e-4, 1.9e-4], rtol=1e-4)  # twenty steps of rise
 
 
-def test_first_step_is_adam_on_the_gradient_of_the_loss(starts, draw, trained):
+def test_first_step_is_adam_on_the_gradient_of_the_loss(starts, draw, basis, trained):
     """Adam's first step is the rate times g / (|g| + 1e-8)."""
     start = starts["glra"]
-    gradient = jax.jit(jax.grad(partial(loss_fn, NETWORK)))(start.params, draw(0))
+    gradient = jax.jit(jax.grad(loss_of))(start.params, draw(0), basis)
     state, _ = trained[0]
     for layer, weights in gradient.items():
         for name, g in weights.items():
@@ -427,23 +438,23 @@ def test_first_step_is_adam_on_the_gradient_of_the_loss(starts, draw, trained):
             assert clear.mean() > 0.5
 
 
-def test_training_learns(starts, draw, trained):
+def test_training_learns(starts, draw, basis, trained):
     """Sixty steps on one photograph lower the loss of batches that were not among them."""
     batches = [draw(step) for step in range(1000, 1005)]
     before, after = (
-        np.mean([compiled_loss(state.params, batch) for batch in batches])
+        np.mean([compiled_loss(state.params, batch, basis) for batch in batches])
         for state in (starts["glra"], trained[-1][0])
     )
     assert after < 0.75 * before
 
 
-# --- layers 4 to 6 on eq. 8 --------------------------------------------------------------------
+# --- layers 4 to 6 on the linear restoration ---------------------------------------------------
 
 SMALL = replace(
     CONFIG,
+    architecture=Refinement(31, 6, 16),
     steps=20,
-    start="identity",
-    trained="refinement",
+    initialization="identity",
     loss="psnr",
     learning_rate=3e-4,
     warmup=5,
@@ -451,34 +462,37 @@ SMALL = replace(
 )
 
 
-def test_layers_4_to_6_of_any_model_of_as_many_features_can_be_started_from(basis, small_basis):
-    config = replace(SMALL, start="identity", trained="refinement")
-    initial = gx.initial_model(jax.random.key(5), small_basis, features=SMALL.features)
-    state = create_state(config, basis, initial)
-    jax.tree.map(np.testing.assert_array_equal, state.params, tie(initial.params))
-    check_initial(config, initial)
-    with pytest.raises(ValueError, match=f"initial model has features {SMALL.features}, and .* 7"):
-        check_initial(replace(config, features=7, start="glra", trained="all"), initial)
+def test_layers_4_to_6_of_any_model_of_as_many_features_can_be_started_from(small_basis):
+    whole = gx.Glra(31, 6, 16)
+    initial = gx.initial_model(jax.random.key(5), whole, small_basis)
+    constants, params = SMALL.architecture.adopt(whole, initial.constants, initial.params)
+    assert constants is None  # they do not depend on the basis
+    jax.tree.map(np.testing.assert_array_equal, params, tie(initial.params))
+    with pytest.raises(ValueError, match=r"features 16, and the run 7; give .*features 16"):
+        Refinement(31, 6, 7).adopt(whole, initial.constants, initial.params)
+    with pytest.raises(ValueError, match=r"support 31, and the run 33; give .*support 31"):
+        gx.Glra(33, 6, 16).adopt(whole, initial.constants, initial.params)
 
 
 @pytest.fixture(scope="module")
 def small_start(basis) -> TrainState:
-    return jax.device_get(jax.jit(partial(create_state, SMALL))(basis))
+    start = jax.jit(lambda basis: create_state(SMALL, initial_params(SMALL, basis)))
+    return jax.device_get(start(basis))
 
 
 @pytest.fixture(scope="module")
 def spoilt(small_start) -> TrainState:
-    """Too bright, as eq. 8 itself leaves little to learn in so short a run."""
+    """Too bright, as the linear restoration leaves little to learn in so short a run."""
     params = {name: dict(weights) for name, weights in small_start.params.items()}
     params["refine_3"]["bias"] = params["refine_3"]["bias"] + np.float32(0.4)
     return small_start._replace(params=params)
 
 
 @pytest.fixture(scope="module")
-def small_trained(spoilt, planes, basis):
+def small_trained(spoilt, packed, basis):
     """Metrics and states of a short run, after every step."""
     mesh = data_mesh(SMALL.batch, jax.devices()[:1])
-    state, *data = jax.device_put((spoilt, planes, basis), replicated(mesh))
+    state, *data = jax.device_put((spoilt, packed, basis), replicated(mesh))
     step = make_train_step(SMALL, mesh)
     history = []
     for _ in range(SMALL.steps):
@@ -487,8 +501,12 @@ def small_trained(spoilt, planes, basis):
     return jax.device_get(history)
 
 
-compiled_network = jax.jit(partial(restore, NETWORK))
-small_restored = jax.jit(partial(restored_batch, SMALL))
+compiled_network = jax.jit(CONFIG.architecture.apply)
+small_restored = jax.jit(
+    lambda params, batch, basis: SMALL.architecture.apply(
+        params, basis, batch.blurred, batch.condition
+    )
+)
 small_objective = jax.jit(partial(objective, config=SMALL))
 
 
@@ -500,29 +518,31 @@ def test_state_holds_layers_4_to_6_alone(small_start):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_trained_model_is_the_faithful_network_that_restores_the_same(
+def test_the_faithful_network_goes_on_from_them_and_restores_the_same(
     starts, small_start, small_trained, draw, basis, when
 ):
     state = small_start if when == "before" else small_trained[-1][0]
-    config = replace(SMALL, noise_weight=7.0, regularization=0.02, core="least-squares")
-    model = trained_model(config, state, basis)
-    assert model.config == gx.ModelConfig(31, 6, 16, 0.02, 7.0, "least-squares")
-    jax.tree.map(np.testing.assert_array_equal, model.basis, basis)
+    model = trained_model(SMALL, state, basis)
+    assert model.architecture is SMALL.architecture
+    assert model.params is state.params
+    jax.tree.map(np.testing.assert_array_equal, model.constants, basis)
+    adopted, params = CONFIG.architecture.adopt(model.architecture, model.constants, model.params)
+    jax.tree.map(np.testing.assert_array_equal, adopted, basis)
     batch = draw(0)
-    whole = compiled_network(model.params, batch.blurred, batch.core)
+    whole = compiled_network(params, basis, batch.blurred, batch.condition)
     found = small_restored(state.params, batch, basis)
     assert found.shape == batch.sharp.shape
     np.testing.assert_allclose(found, whole, atol=5e-5)
     # Layers 1 to 3 are those of the start.
     for layer in ("vertical", "core", "horizontal"):
         expected = starts["identity"].params[layer]
-        jax.tree.map(np.testing.assert_array_equal, model.params[layer], expected)
+        jax.tree.map(np.testing.assert_array_equal, params[layer], expected)
 
 
 def test_trained_model_of_all_layers_holds_the_state_as_it_is(starts, basis):
     model = trained_model(CONFIG, starts["glra"], basis)
     assert model.params is starts["glra"].params
-    assert model.config == gx.ModelConfig(31, 6, 16, CONFIG.regularization, 0.0)
+    assert model.architecture == gx.Glra(31, 6, 16)
 
 
 def test_objective_is_the_loss_asked_for_and_the_squared_one(small_start, draw, basis):
@@ -538,7 +558,7 @@ def test_objective_is_the_loss_asked_for_and_the_squared_one(small_start, draw, 
     assert float(minimised) == float(reported) == pytest.approx(float(squared), rel=1e-6)
 
 
-def test_the_start_is_equation_8(small_start, draw, basis):
+def test_the_start_is_the_linear_restoration(small_start, draw, basis):
     batch = draw(0)
     _, squared = small_objective(small_start.params, batch, basis)
     assert float(squared) == pytest.approx(clipped_linear_loss(basis, batch), rel=0.05)

@@ -1,129 +1,135 @@
-"""The deconvolution network as a Flax module; the core `M` is an input, not a weight.
-
-Images are `(N, H, W, 1)` float32 in [0, 1]: every colour channel goes through by itself. Params are
-a plain dict, one entry a layer, each with `kernel` (HWIO; correlation, as everywhere in deep
-learning, so that a basis vector stands in it turned round) and `bias`.
-"""
+"""The faithful network of Ren et al. 2018 as an architecture."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from glra_jax.correlation.correlate import Padding, PreparedFilters, correlate
-from glra_jax.precision import product_precision
+from glra_jax.correlation.correlate import prepare_filters
+from glra_jax.lowrank import Basis
+from glra_jax.networks.architecture import Architecture, Constants, Params
+from glra_jax.networks.deconv_net import DeconvNet
+from glra_jax.networks.initialization import (
+    INITIALIZATIONS,
+    PASSING,
+    check_initialization,
+    init_params,
+    undo_brightness,
+)
+from glra_jax.networks.layers import PREPARED
+from glra_jax.networks.low_rank import CoreCondition, LowRank
+from glra_jax.networks.tying import untie
 
-# Collection of variables that holds filters prepared for images of one size, where there are any.
-PREPARED = "prepared"
-
-Params = Mapping[str, Mapping[str, jax.Array]]
-
-
-class Correlate(nn.Module):
-    """A layer of filters with a bias, computed by `glra_jax.correlation.correlate.correlate`.
-
-    Attributes:
-      features: number of outputs.
-      window: height and width of the filters.
-      padding: zeros around the image.
-      method: way of computing; changes the time, not the result.
-    """
-
-    features: int
-    window: tuple[int, int]
-    padding: Padding = "valid"
-    method: str = "auto"
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `(N, H, W, C)` to `(N, H', W', features)`."""
-        kernel = self.param(
-            "kernel", nn.initializers.xavier_uniform(), (*self.window, x.shape[-1], self.features)
-        )
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        prepared: PreparedFilters | None = self.get_variable(PREPARED, "kernel")
-        filters = kernel if prepared is None else prepared
-        return correlate(x, filters, padding=self.padding, method=self.method) + bias
+_prepare_filters = jax.jit(prepare_filters, static_argnames=("images", "padding", "method"))
 
 
-class ApplyCore(nn.Module):
-    """The second layer: a 1×1 layer whose weights are the core, given from outside, plus a bias."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array, core: jax.Array) -> jax.Array:
-        """Maps `(N, H, W, m)` with `(m, m)` or `(N, m, m)` to `(N, H, W, m)`."""
-        bias = self.param("bias", nn.initializers.zeros_init(), (core.shape[-1],))
-        core = jnp.broadcast_to(core, (x.shape[0], *core.shape[-2:]))
-        return jnp.einsum("nhwi,nij->nhwj", x, core, precision=product_precision()) + bias
-
-
-class DeconvNet(nn.Module):
-    """The network of Ren et al. 2018, fig. 3, in the sizes of the authors' released code.
-
-    Three linear layers are the low-rank pseudo-inverse (eq. 8): vertical filters, the core, and
-    horizontal filters. Three more remove ringing and saturation artefacts: 15×15 and 1×1, each with
-    a leaky ReLU of slope 0.2, and 7×7 with a sigmoid. Without arguments it has 1.85 million
-    weights, and `H × W` in gives `(H - 150) × (W - 150)` out.
+@dataclass(frozen=True)
+class Glra(LowRank):
+    """Three linear layers around the core of the blur kernel, and three that refine; `DeconvNet`.
 
     Attributes:
-      support: length of the filters of layers 1 and 3.
-      rank: number of vertical and of horizontal filters.
-      features: number of maps between layers 4 and 6.
-      method: way of computing the correlations, see `glra_jax.correlation.correlate.correlate`.
+      support: side of the pseudo-inverse kernels in pixels, `d`.
+      rank: columns of the bases, `m`.
+      features: maps between layers 4 and 6.
+      inverse: how blur kernels are inverted.
     """
 
-    support: int = 151
-    rank: int = 50
-    features: int = 128
-    method: str = "auto"
+    name: ClassVar[str] = "glra"
+    initializations: ClassVar[tuple[str, ...]] = INITIALIZATIONS
+    # Adam moves every weight by about the learning rate, so that a layer's output moves by the rate
+    # times the number of products that it sums: 7,550 in layer 3, 11,250 in layer 4, 128 in layer
+    # 5, 6,272 in layer 6. Layers 1 to 3 hold orthonormal filters besides, which must not be lost.
+    layer_rates: ClassVar[Mapping[str, float]] = {
+        "vertical": 3e-4,
+        "core": 3e-4,
+        "horizontal": 3e-4,
+        "refine_1": 3e-4,
+        "refine_2": 3e-3,
+        "refine_3": 5e-4,
+    }
 
-    def setup(self) -> None:
-        """Names the layers."""
-        self.vertical = Correlate(self.rank, (self.support, 1), method=self.method)
-        self.core = ApplyCore()
-        self.horizontal = Correlate(self.rank, (1, self.support), method=self.method)
-        self.refine_1 = Correlate(self.features, (15, 15), 7, method=self.method)
-        self.refine_2 = Correlate(self.features, (1, 1), method=self.method)
-        self.refine_3 = Correlate(1, (7, 7), 3, method=self.method)
+    def module(self, *, method: str = "auto") -> DeconvNet:
+        """The Flax module that the params belong to."""
+        return DeconvNet(self.support, self.rank, self.features, method=method)
 
-    def __call__(self, y: jax.Array, M: jax.Array) -> jax.Array:
-        """Restores blurred images.
+    def check_initialization(self, name: str) -> None:
+        """Raises ValueError for an unknown initialisation, or too few features for it."""
+        check_initialization(name, self.features)
 
-        Args:
-          y: `(N, H, W, 1)` float in [0, 1], blurred; each side at least `support`.
-          M: `(m, m)`, the core of the blur kernel (see `cores.deconvolution_core`), or
-            `(N, m, m)`, one an image.
+    def init(
+        self,
+        key: jax.Array,
+        constants: Basis,
+        *,
+        initialization: str,
+        gain: float = 1.0,
+        offset: float = 0.0,
+    ) -> Params:
+        """Starts as `glra_jax.networks.initialization` says."""
+        params = init_params(key, constants, initialization=initialization, features=self.features)
+        if initialization in PASSING and (gain, offset) != (1.0, 0.0):
+            params = undo_brightness(params, gain=gain, offset=offset)
+        return params
 
-        Returns:
-          `(N, H - support + 1, W - support + 1, 1)` in (0, 1).
-
-        Raises:
-          ValueError: shapes that do not fit.
-        """
-        x = nn.leaky_relu(self.refine_1(self.low_rank(y, M)), 0.2)
-        x = nn.leaky_relu(self.refine_2(x), 0.2)
-        return nn.sigmoid(self.refine_3(x))
-
-    def low_rank(self, y: jax.Array, M: jax.Array) -> jax.Array:
-        """Layers 1 to 3 alone: `(N, H', W', m)` maps, whose sum at the start is eq. 8."""
-        self._check(y, M)
-        return self.horizontal(self.core(self.vertical(y), M))
-
-    def _check(self, y: jax.Array, M: jax.Array) -> None:
-        if y.ndim != 4 or y.shape[3] != 1:
-            raise ValueError(f"y must be (N, H, W, 1), each channel by itself, got {y.shape}")
-        if min(y.shape[1:3]) < self.support:
-            raise ValueError(f"y of shape {y.shape} is smaller than the support {self.support}")
-        if M.shape not in ((self.rank,) * 2, (y.shape[0], self.rank, self.rank)):
-            raise ValueError(
-                f"M must be ({self.rank}, {self.rank}) or ({y.shape[0]}, {self.rank}, {self.rank}) "
-                f"for this network and batch, got {M.shape}"
+    def adopt(
+        self, other: Architecture, constants: Constants, params: Params
+    ) -> tuple[Basis | None, Params]:
+        """From a model of the same sizes with its own basis, of all layers or of layers 4 to 6."""
+        if not isinstance(other, LowRank):
+            return super().adopt(other, constants, params)
+        for size in ("support", "rank", "features"):
+            found, wanted = getattr(other, size), getattr(self, size)
+            if found != wanted:
+                raise ValueError(
+                    f"the initial model has {size} {found}, and the run {wanted}; give the run "
+                    f"--architecture.{size} {found}, or another model"
+                )
+        if not isinstance(other, Glra):
+            linear = init_params(
+                jax.random.key(0), constants, initialization="identity", features=self.features
             )
+            params = untie(params, linear)
+        return constants, params
 
+    def prepare(self, params: Params, images: tuple[int, int, int], *, method: str) -> Any:
+        """Transforms the filters once, where they are applied through DFTs."""
+        count, height, width = images
+        inner = height - self.support + 1, width - self.support + 1
+        shapes = {
+            "vertical": (count, height, width),
+            "horizontal": (count, inner[0], width),
+            "refine_1": (count, *inner),
+            "refine_3": (count, *inner),
+        }
+        pads = {"refine_1": 7, "refine_3": 3}
+        prepared = {}
+        for layer, shape in shapes.items():
+            filters = _prepare_filters(
+                params[layer]["kernel"],
+                images=shape,
+                padding=pads.get(layer, "valid"),
+                method=method,
+            )
+            if filters is not None:
+                prepared[layer] = {"kernel": filters}
+        return prepared
 
-def restore(network: DeconvNet, params: Params, y: jax.Array, core: jax.Array) -> jax.Array:
-    """Applies a network: `network.apply({"params": params}, y, core)`, typed."""
-    restored = network.apply({"params": params}, y, core)
-    assert isinstance(restored, jax.Array)
-    return restored
+    def apply(
+        self,
+        params: Params,
+        constants: Basis,
+        y: jax.Array,
+        condition: CoreCondition,
+        *,
+        prepared: Any = None,
+        method: str = "auto",
+    ) -> jax.Array:
+        """Applies the six layers."""
+        del constants  # its vectors stand in the weights of layers 1 and 3
+        core = jnp.broadcast_to(condition.core, (y.shape[0], self.rank, self.rank))
+        variables = {"params": params} | ({PREPARED: prepared} if prepared else {})
+        restored = self.module(method=method).apply(variables, y, core)
+        assert isinstance(restored, jax.Array)
+        return restored

@@ -1,11 +1,13 @@
-"""Starting weights of the network: from the paper's to ones that restore at once.
+"""Initialisation of the faithful network's weights: from the paper's to one that restores at once.
 
 Layers 1 and 3 start from a low-rank basis (but for `"random"`), so that the sum of the maps behind
-them is eq. 8 of the paper. What layers 4 to 6 start from makes the difference:
+them is the linear low-rank restoration, eq. 8 of the paper. What layers 4 to 6 start from makes the
+difference:
 
 * `"random"`: Xavier everywhere, the paper's comparison;
 * `"glra"`: Xavier in layers 4 to 6, the paper's start;
-* `"identity"`: they pass the sum of the maps on, so that the first output is eq. 8;
+* `"identity"`: they pass the sum of the maps on, so that the first output is the linear
+  restoration;
 * `"shrinkage"`: they pass it on less its small local cosine coefficients, which are mostly
   amplified noise: translation-invariant DCT denoising (Coifman & Donoho 1995) is a network of just
   these layers.
@@ -18,11 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import validation
+from glra_jax.deprecated.keywords import renamed_keywords
 from glra_jax.lowrank import Basis
-from glra_jax.networks.glra import DeconvNet
+from glra_jax.networks.deconv_net import DeconvNet
 
-STARTS = ("identity", "shrinkage", "glra", "random")
-PASSING_STARTS = ("identity", "shrinkage")  # those in which layers 4 to 6 pass eq. 8 on
+INITIALIZATIONS = ("identity", "shrinkage", "glra", "random")
+PASSING = ("identity", "shrinkage")  # those in which layers 4 to 6 pass the linear restoration on
 
 # Breakpoints of the piecewise linear logit that stands before the sigmoid.
 _TONES = (0.02, 0.04, 0.07, 0.12, 0.2, 0.35, 0.65, 0.8, 0.88, 0.93, 0.96, 0.98)
@@ -37,32 +40,35 @@ _NEGATIVE_SLOPE = 0.2  # of the leaky ReLU
 Layer = dict[str, jax.Array]
 
 
-def check_start(start: str, features: int) -> None:
-    """Raises ValueError for an unknown start, or too few features for it."""
-    validation.check_choice(start, "start", STARTS)
-    needed = {"identity": _LINE + 1, "shrinkage": _LINE + 1 + 2 * (_COSINES**2 - 1)}.get(start, 1)
+def check_initialization(name: str, features: int) -> None:
+    """Raises ValueError for an unknown initialisation, or too few features for it."""
+    validation.check_choice(name, "initialization", INITIALIZATIONS)
+    needed = {"identity": _LINE + 1, "shrinkage": _LINE + 1 + 2 * (_COSINES**2 - 1)}.get(name, 1)
     if features < needed:
-        raise ValueError(f"the start {start!r} needs {needed} features or more, got {features}")
+        raise ValueError(
+            f"the initialization {name!r} needs {needed} features or more, got {features}"
+        )
 
 
+@renamed_keywords(start="initialization")
 def init_params(
-    key: jax.Array, basis: Basis, *, start: str = "identity", features: int = 128
+    key: jax.Array, basis: Basis, *, initialization: str = "identity", features: int = 128
 ) -> dict[str, Layer]:
-    """Starting weights of a `DeconvNet` for a basis.
+    """Initialises the weights of a `DeconvNet` for a basis.
 
     Args:
       key: PRNG key.
       basis: `left`, `right`, `(d, m)`.
-      start: `"identity"`, `"shrinkage"`, `"glra"` or `"random"`, see the module's docstring.
+      initialization: `"identity"`, `"shrinkage"`, `"glra"` or `"random"`, see the module.
       features: number of maps between layers 4 and 6.
 
     Returns:
       Params, float32.
 
     Raises:
-      ValueError: unknown `start`, or too few features for it.
+      ValueError: unknown `initialization`, or too few features for it.
     """
-    check_start(start, features)
+    check_initialization(initialization, features)
     support, rank = basis.left.shape
     net = DeconvNet(support=support, rank=rank, features=features, method="direct")
     shapes = (
@@ -72,16 +78,16 @@ def init_params(
     params: dict[str, Any] = jax.tree.map(
         lambda weights: weights.astype(jnp.float32), jax.jit(net.init)(key, *shapes)["params"]
     )
-    if start == "random":
+    if initialization == "random":
         return params
-    # Filters correlate, eq. 8 convolves: turn the basis vectors round.
+    # Filters correlate, eq. 8 convolves: flip the basis vectors.
     params["vertical"]["kernel"] = basis.left[::-1, None, None, :]
     diagonal = jnp.einsum("dm,mn->dmn", basis.right[::-1], jnp.eye(rank, dtype=jnp.float32))
     params["horizontal"]["kernel"] = diagonal[None]
-    if start == "glra":
+    if initialization == "glra":
         return params
     layers = _pass_on(*(params[f"refine_{i}"] for i in (1, 2, 3)))
-    if start == "shrinkage":
+    if initialization == "shrinkage":
         layers = _add_shrinkage(*layers)
     return params | {f"refine_{i}": layer for i, layer in enumerate(layers, start=1)}
 

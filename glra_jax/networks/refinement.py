@@ -1,37 +1,43 @@
-"""Layers 4 to 6 by themselves, on eq. 8: a cheap way to train most of what the network learns.
+"""Layers 4 to 6 alone, on the linear restoration: a cheap way to train most of the network.
 
-At the start the sum of the maps behind layer 3 is eq. 8 of the paper. As long as layers 1 to 3 stay
-there and layer 4 has the same filter for every map, layers 4 to 6 see one image instead of `m`
-maps: a step costs a fraction, the gradients are those of a small and well-conditioned network, and
-what comes out is a set of weights of the faithful network like any other.
+With one image going in in place of `m` maps a step costs a fraction, and the gradients are those of
+a small and well-conditioned network. What is trained so can be continued as the faithful network
+(`Glra.adopt`), or restore as it is.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from glra_jax.lowrank import Basis, reconstruct
-from glra_jax.networks.glra import Correlate, Params
+from glra_jax.networks.architecture import Architecture, Constants, Params
+from glra_jax.networks.glra import Glra
+from glra_jax.networks.initialization import PASSING, check_initialization
+from glra_jax.networks.layers import Correlate
+from glra_jax.networks.low_rank import CoreCondition, LowRank
+from glra_jax.networks.tying import tie
+from glra_jax.spectra import convolve_valid
 
-LAYERS = ("refine_1", "refine_2", "refine_3")
 
-
-class Refinement(nn.Module):
+class RefinementNet(nn.Module):
     """Layers 4 to 6 of `DeconvNet` with one map going in.
 
     Attributes:
       features: number of maps between the layers.
+      method: of computing the correlations, see `glra_jax.correlate`.
     """
 
     features: int = 128
+    method: str = "auto"
 
     def setup(self) -> None:
         """Names the layers."""
-        self.refine_1 = Correlate(self.features, (15, 15), 7)
-        self.refine_2 = Correlate(self.features, (1, 1))
-        self.refine_3 = Correlate(1, (7, 7), 3)
+        self.refine_1 = Correlate(self.features, (15, 15), 7, method=self.method)
+        self.refine_2 = Correlate(self.features, (1, 1), method=self.method)
+        self.refine_3 = Correlate(1, (7, 7), 3, method=self.method)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(N, H, W, 1)` to the same shape, in (0, 1)."""
@@ -40,49 +46,82 @@ class Refinement(nn.Module):
         return nn.sigmoid(self.refine_3(x))
 
 
-def tie(params: Params) -> dict[str, dict[str, jax.Array]]:
-    """Weights of `Refinement` that come nearest to those of a `DeconvNet`.
+@dataclass(frozen=True)
+class Refinement(LowRank):
+    """The linear low-rank restoration, and layers 4 to 6 of the faithful network behind it.
 
-    Args:
-      params: of a `DeconvNet`.
-
-    Returns:
-      Layers 4 to 6; the filters of layer 4 are the means over the maps, `(15, 15, 1, features)`.
+    Attributes:
+      support: side of the pseudo-inverse kernels in pixels, `d`.
+      rank: columns of the bases, `m`.
+      features: maps between layers 4 and 6.
+      inverse: how blur kernels are inverted.
     """
-    layers = {name: dict(params[name]) for name in LAYERS}
-    layers["refine_1"]["kernel"] = layers["refine_1"]["kernel"].mean(axis=2, keepdims=True)
-    return layers
 
+    name: ClassVar[str] = "refinement"
+    initializations: ClassVar[tuple[str, ...]] = PASSING
+    # The layers sum 225, 128 and 6,272 products.
+    layer_rates: ClassVar[Mapping[str, float]] = {"refine_1": 0.3, "refine_2": 1.0, "refine_3": 0.3}
 
-def untie(layers: Params, params: Params) -> dict[str, Mapping[str, jax.Array]]:
-    """Weights of a `DeconvNet` that restores as `Refinement` does on eq. 8.
+    def check_initialization(self, name: str) -> None:
+        """Raises ValueError for an unknown initialisation, or too few features for it."""
+        super().check_initialization(name)
+        check_initialization(name, self.features)
 
-    Args:
-      layers: of a `Refinement`.
-      params: of a `DeconvNet` whose layers 1 to 3 give eq. 8, such as those of `init_params`.
+    def init(
+        self,
+        key: jax.Array,
+        constants: Basis,
+        *,
+        initialization: str,
+        gain: float = 1.0,
+        offset: float = 0.0,
+    ) -> Params:
+        """Layers 4 to 6 of the faithful network's start, tied."""
+        whole = Glra(self.support, self.rank, self.features, self.inverse)
+        return tie(
+            whole.init(key, constants, initialization=initialization, gain=gain, offset=offset)
+        )
 
-    Returns:
-      `params` with layers 4 to 6 replaced.
-    """
-    first = layers["refine_1"]
-    rank = params["refine_1"]["kernel"].shape[2]
-    kernel = jnp.repeat(first["kernel"], rank, axis=2)
-    return {**params, **layers, "refine_1": {**first, "kernel": kernel}}
+    def adopt(
+        self, other: Architecture, constants: Constants, params: Params
+    ) -> tuple[Basis | None, Params]:
+        """From layers 4 to 6 of a model of as many features; they do not depend on the basis."""
+        if not isinstance(other, LowRank):
+            return super().adopt(other, constants, params)
+        if other.features != self.features:
+            raise ValueError(
+                f"the initial model has features {other.features}, and the run {self.features}; "
+                f"give the run --architecture.features {other.features}, or another model"
+            )
+        return None, tie(params)
+
+    def apply(
+        self,
+        params: Params,
+        constants: Basis,
+        y: jax.Array,
+        condition: CoreCondition,
+        *,
+        prepared: Any = None,
+        method: str = "auto",
+    ) -> jax.Array:
+        """Restores linearly and refines."""
+        del prepared  # there is nothing to prepare
+        linear = low_rank_restoration(y, condition.core, constants)
+        restored = RefinementNet(self.features, method).apply({"params": params}, linear)
+        assert isinstance(restored, jax.Array)
+        return restored
 
 
 def low_rank_restoration(y: jax.Array, core: jax.Array, basis: Basis) -> jax.Array:
-    """Eq. 8 where nothing outside the images is needed.
+    """The linear restoration (Ren et al. 2018, eq. 8) where nothing outside the images is needed.
 
     Args:
-      y: `(N, H, W, 1)`, each side at least the support `d`.
-      core: `(N, m, m)`.
+      y: `(N, H, W, C)`, each side at least the support `d`.
+      core: `(N, m, m)`, or `(1, m, m)` for all images alike.
       basis: `(d, m)`.
 
     Returns:
-      `(N, H - d + 1, W - d + 1, 1)`.
+      `(N, H - d + 1, W - d + 1, C)`.
     """
-    inverses = reconstruct(basis, core)
-    grid, support = y.shape[1:3], inverses.shape[-1]
-    spectra = jnp.fft.rfft2(y[..., 0]) * jnp.fft.rfft2(inverses, s=grid)
-    restored = jnp.fft.irfft2(spectra, s=grid)
-    return restored[:, support - 1 :, support - 1 :, None]
+    return convolve_valid(y, reconstruct(basis, core))

@@ -1,8 +1,8 @@
 """The input pipeline: training examples made from photographs inside `jit`.
 
-Crop, mirror, blur kernel, pseudo-inverse, core, blur, noise and saturation are one pure function of
-a key, so that a batch depends on `(seed, step)` alone: nothing of it needs saving, and an
-accelerator never waits for the host.
+Crop, mirror, blur kernel, what the network is told of it, blur, noise and saturation are one pure
+function of a key, so that a batch depends on `(seed, step)` alone: nothing of it needs saving, and
+an accelerator never waits for the host.
 """
 
 from typing import NamedTuple
@@ -10,25 +10,24 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from glra_jax.cores import deconvolution_core
-from glra_jax.datasets.planes import Planes, random_patch
-from glra_jax.degradation import degrade, noise_deviation, sharp_target
-from glra_jax.kernel_families import KernelFamilies, sample_kernel
-from glra_jax.lowrank import Basis
-from glra_jax.noise import smoothness_for
+from glra_jax.datasets.packing import PackedPhotographs, random_patch
+from glra_jax.degradation import convolution_padding, degrade, noise_deviation, sharp_target
+from glra_jax.kernel_families import sample_kernel
+from glra_jax.networks.architecture import Condition, Constants
+from glra_jax.training.config import TrainConfig
 
 
 class Batch(NamedTuple):
     """Training examples.
 
     Attributes:
-      blurred: `(N, patch, patch, 1)` in [0, 1], what the network sees.
-      core: `(N, m, m)`, cores of the blur kernels.
-      sharp: `(N, patch - support + 1, patch - support + 1, 1)`, what it should give.
+      blurred: `(N, patch, patch, C)` in [0, 1], what the network sees.
+      condition: what it is told of the blur kernels and the noise, a leading axis of N.
+      sharp: `(N, H, W, C)`, what it should give: the patch less the network's margins.
     """
 
     blurred: jax.Array
-    core: jax.Array
+    condition: Condition
     sharp: jax.Array
 
 
@@ -37,59 +36,52 @@ def batch_key(seed: int, step: jax.typing.ArrayLike) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), step)
 
 
+def training_batch(
+    config: TrainConfig,
+    step: jax.typing.ArrayLike,
+    photographs: PackedPhotographs,
+    constants: Constants,
+) -> Batch:
+    """The batch of a step of a run: a pure function of the configuration's seed and the step."""
+    return make_batch(batch_key(config.seed, step), config, photographs, constants)
+
+
 def make_batch(
-    key: jax.Array,
-    planes: Planes,
-    basis: Basis,
-    *,
-    size: int,
-    patch: int,
-    families: KernelFamilies,
-    protocol: str,
-    noise: tuple[float, float],
-    core: str = "projection",
-    regularization: float,
-    noise_weight: float = 0.0,
+    key: jax.Array, config: TrainConfig, photographs: PackedPhotographs, constants: Constants
 ) -> Batch:
     """Makes the training examples of one step.
 
     Args:
       key: PRNG key, see `batch_key`.
-      planes: photographs, every side at least `patch + families.max_size - 1`.
-      basis: in which the cores are computed.
-      size: number of examples.
-      patch: side of the blurred patches.
-      families: distribution of blur kernels.
-      protocol: see `glra_jax.degradation`.
-      noise: range from which each example's noise level is drawn evenly.
-      core: see `glra_jax.cores.deconvolution_core`.
-      regularization: of the pseudo-inverse.
-      noise_weight: see `glra_jax.noise.smoothness_for`.
+      config: of the run.
+      photographs: every side at least `config.crop`; as many channels as the network takes
+        together.
+      constants: of the network.
 
     Returns:
       The batch.
     """
-    support = basis.left.shape[0]
+    architecture, families = config.architecture, config.kernels
     # Blurring with `valid` borders leaves just the patch, of which the network restores the middle.
-    margin = families.max_size // 2 + support - 1 - support // 2
-    target = patch - support + 1
+    blurred_margin = convolution_padding(families.max_size)[0]
+    (top, _), (left, _) = architecture.margins
+    rows, columns = (
+        slice(blurred_margin + margin, blurred_margin + margin + size)
+        for margin, size in zip((top, left), config.restored, strict=True)
+    )
 
     def example(key: jax.Array) -> Batch:
         patch_key, kernel_key, noise_key, degrade_key = jax.random.split(key, 4)
-        photograph = random_patch(patch_key, planes, patch + families.max_size - 1)
+        photograph = random_patch(patch_key, photographs, config.crop)
         kernel = sample_kernel(kernel_key, families)
-        level = jax.random.uniform(noise_key, (), jnp.float32, noise[0], noise[1])
+        level = jax.random.uniform(noise_key, (), jnp.float32, *config.noise)
         blurred = degrade(
-            degrade_key, photograph, kernel, protocol=protocol, noise=level, boundary="valid"
+            degrade_key, photograph, kernel, protocol=config.protocol, noise=level, boundary="valid"
         )
-        sharp = sharp_target(photograph, protocol=protocol)
-        sharp = sharp[margin : margin + target, margin : margin + target]
-        smoothness = smoothness_for(
-            noise_deviation(level, protocol=protocol), noise_weight=noise_weight
+        sharp = sharp_target(photograph, protocol=config.protocol)[rows, columns]
+        condition = architecture.condition(
+            constants, kernel, noise=noise_deviation(level, protocol=config.protocol)
         )
-        found = deconvolution_core(
-            basis, kernel, core=core, regularization=regularization, smoothness=smoothness
-        )
-        return Batch(blurred[..., None], found, sharp[..., None])
+        return Batch(blurred, condition, sharp)
 
-    return jax.vmap(example)(jax.random.split(key, size))
+    return jax.vmap(example)(jax.random.split(key, config.batch))

@@ -1,6 +1,6 @@
 """Checkpoints of a training run; the only module that knows orbax.
 
-Each checkpoint is a folder named after its step, with the state, the basis and a description of
+Each checkpoint is a folder named after its step, with the state, the constants and a description of
 the run (its configuration, seed and data). It appears under its name only when it is whole, so
 that a kill at any moment leaves the earlier ones readable.
 """
@@ -12,15 +12,17 @@ from typing import Any, NamedTuple
 
 import jax
 
-from glra_jax.lowrank import Basis
+from glra_jax.networks.architecture import Constants
 from glra_jax.training.step import TrainState
+
+_FORMAT = 2  # of what a checkpoint holds
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds of arrays."""
+    """Arrays that a checkpoint holds."""
 
     state: TrainState
-    basis: Basis
+    constants: Constants
 
 
 class CheckpointError(ValueError):
@@ -47,7 +49,7 @@ class Checkpoints:
 
         self._ocp = ocp
         self._folder = Path(folder).absolute()
-        self._description = json.loads(json.dumps(description))
+        self._description = json.loads(json.dumps({"format": _FORMAT, **description}))
         if self._folder.exists() and not self._folder.is_dir():
             raise CheckpointError(f"{self._folder} is a file; choose another folder")
         self._manager = ocp.CheckpointManager(
@@ -98,13 +100,12 @@ class Checkpoints:
         )
         self._manager.wait_until_finished()
 
-    def restore(self, like: Saved, *, step: int | None = None) -> Saved:
-        """Reads a checkpoint.
+    def restore(self, like: Saved) -> Saved:
+        """Reads the latest checkpoint.
 
         Args:
           like: arrays or `ShapeDtypeStruct`s with the shapes, dtypes and shardings wanted; the
             number of devices may differ from that of the run that saved.
-          step: which; None takes the latest.
 
         Returns:
           The arrays, sharded as `like`.
@@ -112,7 +113,7 @@ class Checkpoints:
         Raises:
           CheckpointError: there is none, it is damaged, or its arrays differ from `like`.
         """
-        step = self.latest_step() if step is None else step
+        step = self.latest_step()
         if step is None:
             raise CheckpointError(f"{self._folder} holds no checkpoint")
         abstract = jax.tree.map(
@@ -143,6 +144,11 @@ class Checkpoints:
                 f"{self._folder / str(step)} is not a checkpoint of this program or is damaged "
                 f"({_first_line(error)}); nothing was changed, choose another work directory"
             ) from error
+        if found.get("format") != _FORMAT:
+            raise CheckpointError(
+                f"{self._folder} holds checkpoints of an earlier version of this program, which "
+                f"cannot be gone on from; nothing was changed, choose another work directory"
+            )
         differences = _differences(found, self._description)
         if differences:
             raise CheckpointError(
@@ -156,16 +162,12 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
 
 
-# What runs did before there was a choice; their folders do not name it.
-_NOT_NAMED = {"config.core": "projection"}
-
-
 def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
     """Entries that differ between two descriptions, as `name: found, now wanted`."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         lines: list[str] = []
         for key in sorted(found.keys() | wanted.keys()):
             inner = f"{name}.{key}" if name else key
-            lines += _differences(found.get(key, _NOT_NAMED.get(inner)), wanted.get(key), inner)
+            lines += _differences(found.get(key), wanted.get(key), inner)
         return lines
     return [] if found == wanted else [f"{name} was {found!r}, now {wanted!r}"]

@@ -1,38 +1,35 @@
-"""What a training run is: every number that its result depends on, and the presets."""
+"""Configuration of a training run: every number that its result depends on."""
 
-from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from glra_jax import validation
-from glra_jax.cores import Core
+from glra_jax.degradation import degradation_named
 from glra_jax.kernel_families import KernelFamilies
 from glra_jax.metrics import SMALLEST_SSIM_SIDE
-from glra_jax.networks.initialization import PASSING_STARTS, check_start
+from glra_jax.model_files import configuration
+from glra_jax.networks.architecture import Architecture
+
+A = TypeVar("A", bound=Architecture)
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Generic[A]):
     """Configuration of a training run.
 
     Attributes:
+      architecture: What is trained.
+      initialization: Starting weights; which ones there are, and which if not given, depends on the
+        architecture.
       steps: Number of updates, at least 1.
       batch: Examples an update, at least 1; devices share it evenly.
-      patch: Side of the blurred patches in pixels, at least the support.
-      seed: Seed of starting weights, basis and batches, from 0 to 2^31 - 1.
-      protocol: Degradation: the paper's text or its released data.
-      noise: Range of the noise level, 0 or more, drawn evenly for each example.
+      patch: Side of the blurred patches in pixels, more than the architecture's margins take off.
+      seed: Seed of starting weights, constants and batches, from 0 to 2^31 - 1.
+      protocol: How photographs are degraded, by a name in glra_jax.degradation.DEGRADATIONS; an
+        unknown one lists them all.
+      noise: Range of the noise level, 0 or more, drawn uniformly for each example.
       kernels: Distribution of blur kernels.
-      support: Side of the pseudo-inverse kernels in pixels, at least the largest kernel.
-      rank: Columns of the low-rank bases, from 1 to the support.
-      features: Maps between layers 4 and 6; at least 13 for the start "identity", 109 for
-        "shrinkage".
-      core: How cores are computed: the paper's projection of the pseudo-inverse, or the best ones
-        in the basis (see glra_jax.cores).
-      regularization: Of the pseudo-inverse, above 0.
-      noise_weight: Of the noise level's square in the pseudo-inverse's smoothness, at least 0.
-      basis_kernels: Number of kernels that the basis is fitted on, at least 1.
-      start: Starting weights: eq. 8 passed on, eq. 8 denoised, the paper's, or all random.
-      trained: All layers, or layers 4 to 6 on eq. 8, cheaper by far.
+      basis_kernels: Number of kernels that what is not trained (a basis) is fitted on, at least 1.
       loss: Squared error, as in the paper; mean PSNR, to which easy examples count as much; or mean
         PSNR and SSIM, which keeps more detail.
       optimizer: Adam, as in the paper, or SOAP, which learns much faster.
@@ -40,26 +37,20 @@ class TrainConfig:
       schedule: Learning rate: halved every halve_every steps, polynomial of power 2, or cosine.
       halve_every: Steps between halvings, at least 1.
       warmup: Steps of linear rise before the schedule "cosine", at least 0.
-      layer_rates: The same rate in all layers, or rates tuned by layer.
-      weight_decay: L2 penalty, at least 0, added to the gradient before Adam.
+      layer_rates: The same rate in all layers, or the architecture's rates by layer.
+      weight_decay: L2 penalty, at least 0, added to the gradient before the optimiser.
     """
 
+    architecture: A
+    initialization: str | None = None
     steps: int = 100
     batch: int = 2
     patch: int = 256
     seed: int = 0
-    protocol: Literal["paper", "release"] = "paper"
+    protocol: str = "paper"
     noise: tuple[float, float] = (0.01, 0.01)
     kernels: KernelFamilies = field(default_factory=KernelFamilies)
-    support: int = 151
-    rank: int = 50
-    features: int = 128
-    core: Core = "projection"
-    regularization: float = 0.01
-    noise_weight: float = 0.0
     basis_kernels: int = 300
-    start: Literal["identity", "shrinkage", "glra", "random"] = "identity"
-    trained: Literal["all", "refinement"] = "all"
     loss: Literal["squared", "psnr", "psnr-ssim"] = "squared"
     optimizer: Literal["adam", "soap"] = "adam"
     learning_rate: float = 1e-3
@@ -70,126 +61,60 @@ class TrainConfig:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "patch", "support", "rank", "features", "basis_kernels"):
+        for name in ("steps", "batch", "patch", "basis_kernels", "halve_every"):
             validation.check_size(getattr(self, name), name)
-        validation.check_size(self.halve_every, "halve_every")
         validation.check_size(self.warmup, "warmup", minimum=0)
-        choosers = ("protocol", "core", "start", "trained", "loss", "optimizer", "schedule")
-        for name in (*choosers, "layer_rates"):
+        degradation_named(self.protocol)  # raises for an unknown one
+        for name in ("loss", "optimizer", "schedule", "layer_rates"):
             choices = get_args(type(self).__annotations__[name])
             validation.check_choice(getattr(self, name), name, choices)
-        check_start(self.start, self.features)
+        if self.initialization is None:
+            object.__setattr__(self, "initialization", self.architecture.initializations[0])
+        self.architecture.check_initialization(str(self.initialization))
         validation.check_positive(self.learning_rate, "learning_rate")
-        validation.check_positive(self.regularization, "regularization")
         validation.check_non_negative(self.weight_decay, "weight_decay")
-        validation.check_non_negative(self.noise_weight, "noise_weight")
         low, high = self.noise
         if not 0 <= low <= high:
             raise ValueError(f"noise must be a range 0 <= low <= high, got {self.noise}")
-        if self.trained == "refinement" and self.start not in PASSING_STARTS:
+        self._check_sizes()
+        validation.check_seed(self.seed)
+
+    def _check_sizes(self) -> None:
+        largest = self.architecture.largest_kernel
+        if largest is not None and self.kernels.max_size > largest:
             raise ValueError(
-                f"trained='refinement' needs a start that passes eq. 8 on, 'identity' or "
-                f"'shrinkage', got start={self.start!r}"
+                f"kernels of size {self.kernels.max_size} are larger than the {largest} pixels "
+                f"that the architecture takes"
             )
-        if self.rank > self.support:
-            raise ValueError(f"rank {self.rank} is above the support {self.support}")
-        if self.patch < self.support:
-            raise ValueError(f"patch {self.patch} is smaller than the support {self.support}")
-        restored = self.patch - self.support + 1
-        if self.loss == "psnr-ssim" and restored < SMALLEST_SSIM_SIDE:
+        multiple = self.architecture.tile_multiple
+        if self.patch % multiple:
+            raise ValueError(
+                f"patch must be a multiple of {multiple} for {self.architecture.name}, got "
+                f"{self.patch}"
+            )
+        smallest = min(self.restored)
+        if smallest < 1:
+            taken = [sum(margin) for margin in self.architecture.margins]
+            raise ValueError(
+                f"patch {self.patch} is too small: the architecture takes {max(taken)} pixels off"
+            )
+        if self.loss == "psnr-ssim" and smallest < SMALLEST_SSIM_SIDE:
             raise ValueError(
                 f"loss='psnr-ssim' needs restored patches of {SMALLEST_SSIM_SIDE} pixels, got "
-                f"{restored}; take a larger patch"
+                f"{smallest}; take a larger patch"
             )
-        if self.kernels.max_size > self.support:
-            raise ValueError(
-                f"kernels of size {self.kernels.max_size} are larger than the support "
-                f"{self.support}"
-            )
-        validation.check_seed(self.seed)
+
+    @property
+    def restored(self) -> tuple[int, int]:
+        """Height and width of what is restored of a patch."""
+        height, width = (self.patch - sum(margin) for margin in self.architecture.margins)
+        return height, width
 
     @property
     def crop(self) -> int:
         """Side of the sharp patches from which the blurred ones are made."""
         return self.patch + self.kernels.max_size - 1
 
-
-_SMOKE = TrainConfig(start="shrinkage")
-
-# The paper's section 4: text as printed.
-_PAPER = replace(
-    _SMOKE,
-    steps=200_000,
-    batch=1,
-    start="glra",
-    learning_rate=1e-4,
-    schedule="halving",
-    warmup=0,
-    layer_rates="uniform",
-    weight_decay=1e-5,
-    kernels=KernelFamilies(families=("gaussian", "disk")),
-)
-
-# The authors' solver file and released data, which say otherwise.
-_RELEASE = replace(
-    _PAPER,
-    schedule="polynomial",
-    weight_decay=1e-6,
-    protocol="release",
-    kernels=KernelFamilies(families=("gaussian",), min_size=23, max_size=23),
-)
-
-# The models in the package, whose names they bear. A rank of 50 does for one family of kernels and
-# loses 0.8 dB with motion blur among them, 100 next to nothing.
-_GLRA = replace(
-    _SMOKE,
-    steps=7000,
-    batch=8,
-    noise=(0.0, 0.03),
-    rank=100,
-    core="least-squares",
-    regularization=0.0005,
-    noise_weight=20.0,  # 60 is better for eq. 8 alone, which layers 4 to 6 need not be given smooth
-    basis_kernels=1000,
-    trained="refinement",
-    loss="psnr",
-    optimizer="soap",
-    learning_rate=2e-3,
-    warmup=100,
-)
-
-_GLRA_RELEASE = replace(
-    _GLRA,
-    steps=3000,
-    protocol="release",
-    noise=_RELEASE.noise,
-    kernels=_RELEASE.kernels,
-    rank=50,
-    regularization=0.0001,
-    noise_weight=40.0,
-    basis_kernels=300,
-)
-
-# What the basis is worth: all layers from random weights. Its counterpart is the same with the
-# start "glra". Rank 50, because all of layer 3 is trained.
-_GLRA_RANDOM_INIT = replace(
-    _GLRA,
-    steps=1000,
-    batch=2,
-    rank=50,
-    core="projection",
-    regularization=0.002,
-    noise_weight=60.0,
-    trained="all",
-    start="random",
-    layer_rates="uniform",
-)
-
-PRESETS = {
-    "smoke": _SMOKE,
-    "paper": _PAPER,
-    "release": _RELEASE,
-    "glra": _GLRA,
-    "glra-release": _GLRA_RELEASE,
-    "glra-random-init": _GLRA_RANDOM_INIT,
-}
+    def describe(self) -> dict[str, Any]:
+        """The configuration as JSON knows it, with the architecture's name."""
+        return {**asdict(self), "architecture": configuration(self.architecture)}

@@ -1,0 +1,139 @@
+"""Parts that networks on a generalized low-rank approximation share: basis, cores, geometry."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from glra_jax import validation
+from glra_jax.cores import unscaled_core
+from glra_jax.degradation import convolution_padding
+from glra_jax.glra import fit_glra
+from glra_jax.inverses import Inverse, sample_inverses
+from glra_jax.kernel_families import KernelFamilies
+from glra_jax.lowrank import Basis, dc_gain
+from glra_jax.networks.architecture import Architecture, Margins
+
+# Layers 4 and 6 pad their maps with 7 and 3 zeros; a pixel so far inside does not see them.
+HALO = 10
+# A basis that keeps less of the mean brightness does not hold the inverse of the blur kernel.
+_SMALLEST_GAIN = 0.1
+
+
+class CoreCondition(NamedTuple):
+    """Condition of a low-rank network: the core of a blur kernel.
+
+    Attributes:
+      unscaled: `(..., m, m)`, the core before it is divided by its DC gain.
+      gain: `(...)`, that DC gain, near 1 where the basis holds the inverse.
+    """
+
+    unscaled: jax.Array
+    gain: jax.Array
+
+    @property
+    def core(self) -> jax.Array:
+        """`(..., m, m)`, of DC gain 1: the network's second layer."""
+        return self.unscaled / self.gain[..., None, None]
+
+
+@dataclass(frozen=True)
+class LowRank(Architecture):
+    """Base of the networks on a low-rank basis.
+
+    Attributes:
+      support: side of the pseudo-inverse kernels in pixels, `d`.
+      rank: columns of the bases, `m`.
+      features: maps between layers 4 and 6.
+      inverse: how blur kernels are inverted.
+    """
+
+    support: int = 151
+    rank: int = 50
+    features: int = 128
+    inverse: Inverse = field(default_factory=Inverse)
+
+    def __post_init__(self) -> None:
+        for name in ("support", "rank", "features"):
+            validation.check_size(getattr(self, name), name)
+        if not isinstance(self.inverse, Inverse):
+            raise TypeError(f"inverse must be a glra_jax.Inverse, got {self.inverse!r}")
+        self.inverse.check_values()
+        for name in ("regularization", "noise_weight"):  # they are static here, and go into files
+            value = getattr(self.inverse, name)
+            if not isinstance(value, float):
+                raise TypeError(f"{name} of an architecture must be a float, got {value!r}")
+        if self.rank > self.support:
+            raise ValueError(f"rank {self.rank} is above the support {self.support}")
+
+    @property
+    def margins(self) -> Margins:
+        """Half the support on each side."""
+        return (convolution_padding(self.support),) * 2
+
+    @property
+    def halo(self) -> int:
+        """The reach of layers 4 and 6."""
+        return HALO
+
+    @property
+    def largest_kernel(self) -> int:
+        """The support."""
+        return self.support
+
+    def abstract_constants(self) -> Basis:
+        """The basis, `(d, m)` twice."""
+        side: Any = jax.ShapeDtypeStruct((self.support, self.rank), jnp.float32)
+        return Basis(side, side)
+
+    def fit_constants(
+        self,
+        key: jax.Array,
+        families: KernelFamilies,
+        *,
+        count: int,
+        noise: tuple[float, float],
+    ) -> Basis:
+        """The basis that GLRA finds for the inverses of random blur kernels."""
+        inverses = sample_inverses(
+            key, families, count=count, support=self.support, inverse=self.inverse, noise=noise
+        )
+        return fit_glra(inverses, rank=self.rank)[0]
+
+    @property
+    def default_inverse(self) -> Inverse:
+        """The model's own."""
+        return self.inverse
+
+    def chosen(self, inverse: Inverse | None) -> Inverse:
+        """The inverse that is given, or the model's own."""
+        return self.inverse if inverse is None else inverse
+
+    def uses_noise(self, inverse: Inverse | None) -> bool:
+        """Tells whether the noise weight is not 0 (or not known)."""
+        weight = self.chosen(inverse).noise_weight
+        return not validation.is_known(weight) or float(weight) > 0
+
+    def condition(
+        self,
+        constants: Basis,
+        kernel: jax.Array,
+        *,
+        noise: jax.typing.ArrayLike,
+        inverse: Inverse | None = None,
+    ) -> CoreCondition:
+        """The core of a blur kernel."""
+        unscaled = unscaled_core(constants, kernel, inverse=self.chosen(inverse), noise=noise)
+        return CoreCondition(unscaled, dc_gain(constants, unscaled))
+
+    def check_condition(self, condition: CoreCondition, kernel: jax.Array) -> None:
+        """Raises ValueError where the basis does not hold the inverse of the blur kernel."""
+        gain = float(condition.gain)
+        if not (math.isfinite(gain) and gain >= _SMALLEST_GAIN):
+            raise ValueError(
+                f"the model's basis of rank {self.rank} does not hold the pseudo-inverse of this "
+                f"kernel of shape {kernel.shape}: it would turn 1 into {gain:.3g}; centre the "
+                f"kernel, take a larger regularisation, or fit a basis on kernels like it"
+            )
