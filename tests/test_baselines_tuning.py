@@ -1,6 +1,7 @@
 """The tuned parameters: the file in the package, how it is read, and the command that makes it."""
 
 import json
+import re
 from dataclasses import replace
 
 import jax
@@ -10,9 +11,14 @@ import pytest
 from skimage import data, io
 
 from experiments.baselines import BASELINES, tune
-from experiments.baselines.tuned import FAMILY_CHOICES, tuned_parameter, tuning_record
+from experiments.baselines.tuned import Tuning, tuning_record
 from glra_jax import degrade
-from glra_jax.datasets import pack_planes
+from glra_jax.datasets import pack_photographs
+
+FOLDER = ("--dataset", "folder", "--data-dir")
+
+WIENER = BASELINES["wiener"]
+FAMILIES = ("any", "gaussian", "disk", "motion")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +30,7 @@ def scores():
 @pytest.mark.parametrize("method", BASELINES)
 def test_the_file_has_a_parameter_for_every_family_and_noise_level(method):
     families = tuning_record()["chosen"][method]
-    assert set(families) == set(FAMILY_CHOICES)
+    assert set(families) == set(FAMILIES)
     for levels in families.values():
         assert set(levels) == {"0.003", "0.01", "0.02", "0.03"}
         for value in levels.values():
@@ -37,7 +43,9 @@ def test_every_baseline_was_tuned(scores):
 
 @pytest.mark.parametrize("method", BASELINES)
 def test_the_file_chooses_the_best_of_its_scores(method, scores):
-    assert tuning_record()["made_by"]["protocol"] == "paper"
+    made_by = tuning_record()["made_by"]
+    assert made_by["protocol"] == "paper"
+    assert made_by["command"] == f"python -m {tune.__name__}"
     candidates = scores[method]["candidates"]
     for family, levels in tuning_record()["chosen"][method].items():
         for level, value in levels.items():
@@ -54,11 +62,12 @@ def test_scores_together_are_the_mean_of_the_families(method, scores):
         np.testing.assert_allclose(row, np.mean(each, axis=0), atol=2e-3)
 
 
-def test_tuned_parameter_interpolates_and_goes_on():
-    values = tuning_record()["chosen"]["hl"]["disk"]
+def test_the_tuned_value_interpolates_and_goes_on():
+    tuning = BASELINES["hl"].tuning
+    values = tuning.chosen("disk")
 
     def parameter(noise):
-        return float(tuned_parameter("hl", noise, family="disk", power=-2.0))
+        return float(tuning.value(noise, family="disk"))
 
     for level, value in values.items():
         assert parameter(float(level)) == pytest.approx(value, rel=1e-4)
@@ -66,26 +75,31 @@ def test_tuned_parameter_interpolates_and_goes_on():
     assert parameter(np.sqrt(2) * 0.01) == pytest.approx(middle, rel=1e-4)
     assert parameter(0.0003) == pytest.approx(100 * values["0.003"], rel=1e-3)
     assert parameter(0.06) == pytest.approx(values["0.03"] / 4, rel=1e-3)
-    traced = jax.jit(lambda noise: tuned_parameter("hl", noise, family="disk", power=-2.0))
+    traced = jax.jit(lambda noise: tuning.value(noise, family="disk"))
     assert float(traced(0.015)) == pytest.approx(parameter(0.015), rel=1e-5)
 
 
-def test_unknown_family():
+def test_what_was_never_tuned_is_refused():
     with pytest.raises(ValueError, match="family must be one of any, gaussian, disk, motion, got"):
-        tuned_parameter("hl", 0.01, family="box")
+        BASELINES["hl"].tuning.value(0.01, family="box")
+    with pytest.raises(ValueError, match="median was never tuned: give its side, or tune it"):
+        Tuning("median", "side", (3, 5)).value(0.01)
 
 
-def test_grids_rise_and_cover_every_baseline():
-    assert set(tune.GRIDS) == set(BASELINES)
-    for grid in tune.GRIDS.values():
-        assert np.all(np.diff(grid.values) > 0)
+@pytest.mark.parametrize("method", BASELINES)
+def test_the_file_has_the_candidates_of_the_record(method, scores):
+    tuning = BASELINES[method].tuning
+    assert tuning.baseline == method
+    assert np.all(np.diff(tuning.candidates) > 0)
+    assert scores[method]["parameter"] == tuning.parameter
+    assert scores[method]["candidates"] == list(tuning.candidates)
 
 
 def test_examples_differ_in_blur_and_noise_alone():
-    planes = pack_planes([data.camera()])
+    packed = pack_photographs([data.camera()])
     key = jax.random.key(0)
     quiet, loud, disk = (
-        tune.make_example(key, planes, family=family, noise=noise, size=81)
+        tune.make_example(key, packed, family=family, noise=noise, size=81)
         for family, noise in (("gaussian", 1e-6), ("gaussian", 0.02), ("disk", 1e-6))
     )
     np.testing.assert_array_equal(quiet.truth, loud.truth)
@@ -105,7 +119,8 @@ def test_command(tmp_path, capsys):
     (tmp_path / "images").mkdir()
     io.imsave(tmp_path / "images" / "a.png", data.camera()[:160, 150:310], check_contrast=False)
     options = tune.TuneOptions(
-        images=tmp_path / "images",
+        dataset="folder",
+        data_dir=tmp_path / "images",
         output=tmp_path / "tuned.json",
         noise=(0.02,),
         examples=2,
@@ -117,19 +132,19 @@ def test_command(tmp_path, capsys):
     record = json.loads((tmp_path / "tuned.json").read_text("utf-8"))
     assert record["made_by"]["examples"] == 2
     chosen = record["chosen"]["wiener"]
-    assert set(chosen) == set(FAMILY_CHOICES)
+    assert set(chosen) == set(FAMILIES)
     scores = record["scores"]["wiener"]
     for family, levels in chosen.items():
         row = scores["psnr"][family]["0.02"]
         assert levels["0.02"] == scores["candidates"][int(np.argmax(row))]
-        assert f"wiener {family} 0.02: noise_to_signal {levels['0.02']:g}" in printed
+        assert re.search(f"wiener.*{family}.* {levels['0.02']:g}", printed)
     # One score by hand.
     first = scores["candidates"][0]
-    planes = pack_planes([data.camera()[:160, 150:310]])
+    packed = pack_photographs([data.camera()[:160, 150:310]])
     example_scores = [
-        tune.score(BASELINES["wiener"](e.blurred, e.kernel, noise=0.02, noise_to_signal=first), e)
+        tune.score(WIENER.restore(e.blurred, e.kernel, noise=0.02, noise_to_signal=first), e)
         for key in jax.random.split(jax.random.key(0), 2)
-        for e in [tune.make_example(key, planes, family="disk", noise=0.02, size=81)]
+        for e in [tune.make_example(key, packed, family="disk", noise=0.02, size=81)]
     ]
     assert scores["psnr"]["disk"]["0.02"][0] == pytest.approx(np.mean(example_scores), abs=2e-3)
     with pytest.raises(FileExistsError, match=r"tuned\.json exists; remove it"):
@@ -139,7 +154,7 @@ def test_command(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"methods": ("median",)}, "methods must be one of wiener, .*'median'"),
+        ({"methods": ("median",)}, "no baseline is called 'median'; there are: wiener, "),
         ({"noise": (0.02, 0.01)}, r"must rise, got \(0.02, 0.01\)"),
         ({"noise": (0.0,)}, "noise must be finite and above 0"),
         ({"size": 80}, "size must be at least 81, got 80"),
@@ -147,7 +162,7 @@ def test_command(tmp_path, capsys):
     ],
 )
 def test_bad_options(tmp_path, change, message):
-    arguments = {"images": tmp_path, "output": tmp_path / "tuned.json"} | change
+    arguments = {"dataset": "folder", "output": tmp_path / "tuned.json"} | change
     with pytest.raises(ValueError, match=message):
         tune.tune(tune.TuneOptions(**arguments))
 
@@ -163,7 +178,7 @@ class TestPhotographs:
 
     def options(self, images, output, *methods):
         small = {"noise": (0.02,), "examples": 1, "size": 81}
-        return tune.TuneOptions(images=images, output=output, methods=methods, **small)
+        return tune.TuneOptions("folder", output, data_dir=images, methods=methods, **small)
 
     @pytest.fixture
     def pixels(self):
@@ -174,7 +189,9 @@ class TestPhotographs:
     def without_restoring(self, monkeypatch):
         """Scores of nothing: what is tested is which photographs are taken."""
         monkeypatch.setattr(
-            tune, "score_grid", lambda method, *_: np.arange(len(tune.GRIDS[method].values))
+            tune,
+            "score_grid",
+            lambda name, *_: np.arange(len(BASELINES[name].tuning.candidates)),
         )
 
     def test_hash(self, pixels):
@@ -210,16 +227,16 @@ class TestPhotographs:
     def test_photographs_that_methods_are_scored_on_are_refused(self, pixels, tmp_path):
         for name in ("val", "BSD100"):
             images = self.folder(tmp_path / "images" / name, {"a": pixels[0]})
-            arguments = ["--images", str(images.parent), "-o", str(tmp_path / "t.json")]
+            arguments = [*FOLDER, str(images.parent), "-o", str(tmp_path / "t.json")]
             with pytest.raises(SystemExit, match=rf"'{name}', as BSD100 does.*--allow-leak"):
                 tune.main(arguments)
             images.rename(tmp_path / f"was {name}")
         images = self.folder(tmp_path / "images" / "val" / "deeper", {"a": pixels[0]})
         with pytest.raises(SystemExit, match="'val', as BSD100 does"):
-            tune.main(["--images", str(tmp_path / "images"), "-o", str(tmp_path / "t.json")])
+            tune.main([*FOLDER, str(tmp_path / "images"), "-o", str(tmp_path / "t.json")])
         triplets = self.folder(tmp_path / "triplets", {"a_gt": pixels[0], "a_batch": pixels[1]})
         with pytest.raises(SystemExit, match=r"a_gt\.png is of a triplet.*--allow-leak"):
-            tune.main(["--images", str(triplets), "-o", str(tmp_path / "t.json")])
+            tune.main([*FOLDER, str(triplets), "-o", str(tmp_path / "t.json")])
         images = self.folder(tmp_path / "val", {"a": pixels[0]})
         options = self.options(images, tmp_path / "t.json", "wiener")
         tune.tune(replace(options, allow_leak=True))
@@ -227,13 +244,13 @@ class TestPhotographs:
 
 
 def test_outputs_are_checked_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(tune, "load_photographs", lambda options: pytest.fail("too late"))
+    monkeypatch.setattr(tune, "load_training_photographs", lambda *_, **__: pytest.fail("late"))
     for output, message in (
-        ("missing/t.json", r"^error: there is no folder .*missing; make it before t\.json$"),
-        (".", r"^error: .* is a folder; give the name of a file$"),
+        ("missing/t.json", "no folder .*missing"),
+        (".", "is a folder"),
     ):
         with pytest.raises(SystemExit, match=message):
-            tune.main(["--images", str(tmp_path), "-o", str(tmp_path / output)])
+            tune.main([*FOLDER, str(tmp_path), "-o", str(tmp_path / output)])
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
@@ -244,7 +261,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         with pytest.raises(SystemExit, match=r"^error: .*t\.json is not a file of a tuning run"):
             tune.main(
                 [
-                    *("--images", str(tmp_path / "images"), "-o", str(tmp_path / "t.json")),
+                    *(*FOLDER, str(tmp_path / "images"), "-o", str(tmp_path / "t.json")),
                     *("--size", "81", "--examples", "1"),
                 ]
             )
@@ -255,26 +272,25 @@ def test_a_tuned_default_is_read_under_jit():
     """A parameter read from the file runs a method under jit, where the noise is traced."""
     y = jnp.linspace(0.0, 1.0, 256).reshape(16, 16)
     kernel = jnp.ones((3, 3)) / 9
-    restore = jax.jit(lambda y, noise: BASELINES["wiener"](y, kernel, noise=noise, family="disk"))
-    expected = BASELINES["wiener"](
-        y, kernel, noise_to_signal=tuned_parameter("wiener", 0.02, family="disk")
-    )
+    restore = jax.jit(lambda y, noise: WIENER.restore(y, kernel, noise=noise, family="disk"))
+    expected = WIENER.restore(y, kernel, noise_to_signal=WIENER.tuning.value(0.02, family="disk"))
     np.testing.assert_allclose(restore(y, 0.02), expected, atol=1e-5)
 
 
 def test_the_weight_tuned_without_saturation_serves_saturated_patches():
     """Protocol "paper" hardly saturates what is blurred; protocol "release" does."""
-    planes = pack_planes([data.camera(), data.astronaut()[..., 1], data.coffee()[..., 0]])
-    tuned = tuned_parameter("tv_saturated", 0.003, family="gaussian")
+    baseline = BASELINES["tv_saturated"]
+    tuned = baseline.tuning.value(0.003, family="gaussian")
+    packed = pack_photographs([data.camera(), data.astronaut()[..., 1], data.coffee()[..., 0]])
     factors = (0.1, 0.3, 1.0, 3.0, 10.0)
     scores = []
     for seed in (1, 2, 4, 5, 6):
         key = jax.random.key(seed)
-        example = tune.make_example(key, planes, family="gaussian", noise=1e-6, size=96)
+        example = tune.make_example(key, packed, family="gaussian", noise=1e-6, size=96)
         bright = 1.2 * example.blurred + 0.003 * jax.random.normal(key, example.blurred.shape)
         y = jnp.minimum(bright, 1.0)
         assert 0.03 < float((y == 1.0).mean()) < 0.5
-        restored = (BASELINES["tv_saturated"](y, example.kernel, weight=f * tuned) for f in factors)
+        restored = (baseline.restore(y, example.kernel, weight=f * tuned) for f in factors)
         scores.append([tune.score(x / 1.2, example) for x in restored])
     means = dict(zip(factors, np.mean(scores, axis=0), strict=True))
     assert means[1.0] > max(means[0.1], means[10.0])

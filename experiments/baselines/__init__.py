@@ -1,24 +1,37 @@
 """Classical baselines: non-blind deconvolution methods as pure JAX functions of one signature.
 
-`BASELINES[name](y, kernel, noise=...) -> x`; `contract` says what goes in and out, `boundaries` how
-images go on outside, `tuned` where the default parameters come from, README.md how they were made.
+`baseline_named(name).restore(y, kernel, noise=...) -> x`; `contract` has the record and the
+convention of inputs and outputs, `boundaries` the continuation of images outside their frame,
+`tuned` the default parameters, which README.md says how to make. A new baseline is one file and
+one line here.
 """
 
-from collections.abc import Callable
-
-import jax
-
 from experiments.baselines import epll, hl, richardson_lucy, tv, vem, wiener
+from experiments.baselines.contract import Baseline
 
-# Every one is called as `baseline(y, kernel, noise=..., family=...)`.
-BASELINES: dict[str, Callable[..., jax.Array]] = {
-    "wiener": wiener.wiener,
-    "richardson_lucy": richardson_lucy.richardson_lucy,
-    "hl": hl.hl,
-    "tv": tv.tv,
-    "tv_saturated": tv.tv_saturated,
-    "epll": epll.epll,
-    "vem": vem.vem,
+BASELINES: dict[str, Baseline] = {
+    baseline.name: baseline
+    for baseline in (
+        wiener.WIENER,
+        richardson_lucy.RICHARDSON_LUCY,
+        hl.HL,
+        tv.TV,
+        tv.TV_SATURATED,
+        epll.EPLL,
+        vem.VEM,
+    )
 }
 
-__all__ = ["BASELINES"]
+
+def baseline_named(name: str) -> Baseline:
+    """The baseline of a name.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    if name not in BASELINES:
+        raise ValueError(f"no baseline is called {name!r}; there are: {', '.join(BASELINES)}")
+    return BASELINES[name]
+
+
+__all__ = ["BASELINES", "Baseline", "baseline_named"]

@@ -1,32 +1,35 @@
-"""How an image goes on outside its frame, and the Fourier transforms that need to know.
+"""Continuation of an image outside its frame, and its differences.
 
-Everything here works on one plane, `(H, W)` float32. A deconvolution by FFT takes its image for
-periodic; three ways to live with that are offered, as the authors of the baselines use them:
+Everything here works on one channel, `(H, W)` float32. A deconvolution by FFT treats its image as
+periodic. Three continuations make up for that, as the authors of the baselines use them:
 
-* `"taper"`: the frame is continued by its edge pixels and then tapered, that is blended near the
-  new edges with its own circular blur (four times), so that it fits a periodic blur.
+* `"taper"`: the frame is continued by its edge pixels and then tapered: near the new edges it is
+  blended with its own circular blur (four times), so that it fits a periodic blur.
 * `"symmetric"`: the frame is continued by its mirror image.
-* `"unknown"`: the frame is continued by pixels of which nothing is known; `observed_mask` tells
-  the method which pixels to believe.
+* `"unknown"`: the frame is continued by pixels of which nothing is known; `observed_mask` marks
+  the pixels that are compared with the data.
 
-`"wrap"` continues nothing: right where the blur was circular.
+`"wrap"` continues nothing, which is right where the blur was circular.
 """
 
 import jax
 import jax.numpy as jnp
+from scipy.fft import next_fast_len
 
 from glra_jax import spectra, validation
 
 Margins = tuple[tuple[int, int], tuple[int, int]]
 
 BOUNDARIES = ("taper", "symmetric", "unknown", "wrap")
+PERIODIC = ("taper", "symmetric", "wrap")  # of methods that compare with every pixel
+MASKED = ("unknown", "wrap")  # of methods that compare with the observed pixels alone
 _TAPER_PASSES = 4
 
 
 def margins(shape: tuple[int, ...], kernel_shape: tuple[int, ...], boundary: str) -> Margins:
     """Pixels to add before and after each axis.
 
-    At least the kernel's size on each side, and then up to a size that suits the FFT.
+    The kernel's size on each side, and more behind, up to a size of which FFTs are fast.
 
     Args:
       shape: of the image.
@@ -42,18 +45,21 @@ def margins(shape: tuple[int, ...], kernel_shape: tuple[int, ...], boundary: str
     validation.check_choice(boundary, "boundary", BOUNDARIES)
     if boundary == "wrap":
         return (0, 0), (0, 0)
-    after = [spectra.fast_size(n + 2 * k) - n - k for n, k in zip(shape, kernel_shape, strict=True)]
+    after = [
+        next_fast_len(n + 2 * k, real=True) - n - k
+        for n, k in zip(shape, kernel_shape, strict=True)
+    ]
     return (kernel_shape[0], after[0]), (kernel_shape[1], after[1])
 
 
 def extend(y: jax.Array, kernel: jax.Array, *, boundary: str) -> jax.Array:
-    """Continues a blurred plane by its `margins`.
+    """Continues a blurred channel by its `margins`.
 
     Args:
       y: `(H, W)`.
       kernel: `(h, w)`, its blur kernel.
-      boundary: one of `BOUNDARIES`. For `"unknown"` the tapered continuation is given as well, to
-        start from; it is to be masked.
+      boundary: one of `BOUNDARIES`. `"unknown"` gives the tapered continuation too, as a start;
+        mask it.
 
     Returns:
       `(H + top + bottom, W + left + right)`.
@@ -74,25 +80,25 @@ def extend(y: jax.Array, kernel: jax.Array, *, boundary: str) -> jax.Array:
 
 
 def crop(x: jax.Array, pads: Margins) -> jax.Array:
-    """Takes what `extend` added off again."""
+    """Crops what `extend` added."""
     (top, bottom), (left, right) = pads
     return x[top : x.shape[0] - bottom, left : x.shape[1] - right]
 
 
 def observed_mask(shape: tuple[int, ...], pads: Margins) -> jax.Array:
-    """1 in a frame of a shape, 0 in its margins; float32."""
+    """Mask of a frame of a shape: 1 in it, 0 in its margins; float32."""
     return jnp.pad(jnp.ones(shape, jnp.float32), pads)
 
 
 def edge_taper(y: jax.Array, kernel: jax.Array, transfer: jax.Array) -> jax.Array:
-    """Blends a plane with its circular blur near its edges, for less ringing.
+    """Blends a channel with its circular blur near its edges, for less ringing.
 
     The weight of the blur falls from 1 at the edge as the autocorrelation of the kernel's
     projection on the axis, as in MATLAB's `edgetaper`, which the authors of HL and EPLL call.
 
     Args:
       y: `(H, W)`.
-      kernel: `(h, w)`, not larger than the plane.
+      kernel: `(h, w)`, not larger than the channel.
       transfer: its `transfer_function` on the grid of `y`.
 
     Returns:
@@ -109,21 +115,11 @@ def edge_taper(y: jax.Array, kernel: jax.Array, transfer: jax.Array) -> jax.Arra
     inner = jnp.outer(
         inner_weight(kernel.sum(axis=1), y.shape[0]), inner_weight(kernel.sum(axis=0), y.shape[1])
     )
-    return inner * y + (1.0 - inner) * convolve(y, transfer)
-
-
-def convolve(x: jax.Array, transfer: jax.Array) -> jax.Array:
-    """Circular convolution of a plane with the kernel behind a transfer function."""
-    return jnp.fft.irfft2(jnp.fft.rfft2(x) * transfer, s=x.shape)
-
-
-def correlate(x: jax.Array, transfer: jax.Array) -> jax.Array:
-    """Circular correlation, the adjoint of `convolve`."""
-    return jnp.fft.irfft2(jnp.fft.rfft2(x) * jnp.conj(transfer), s=x.shape)
+    return inner * y + (1.0 - inner) * spectra.convolve(y, transfer)
 
 
 def gradient(x: jax.Array) -> jax.Array:
-    """Circular forward differences along rows' and columns' direction, `(2, H, W)`."""
+    """Circular forward differences down the rows and along the columns, `(2, H, W)`."""
     return jnp.stack([jnp.roll(x, -1, axis=axis) - x for axis in (0, 1)])
 
 

@@ -1,20 +1,66 @@
-"""What all baselines share: their checks of what comes in, and their way through the colours.
+"""The contract of a baseline: its record, the checks of its inputs, and its loop over channels.
 
-A baseline is `restore(y, kernel, *, noise, family, ...) -> x`. `y` is `(H, W)` or `(H, W, C)`
-float32 in [0, 1]; the result has its shape, is float32, and is not clipped. Every channel is restored by
-itself. `noise` is the standard deviation of the noise, above 0 (a / √12 for the even noise in
-[0, a] of protocol "release"); parameters that are left out follow from it (and from the family, if
-it is known) as they were tuned, see `tuned`.
+A baseline's function is `restore(y, kernel, *, noise, family, ...) -> x`. `y` is `(H, W)` or
+`(H, W, C)` float32 in [0, 1]. The result has its shape, is float32, and is not clipped. Every
+channel is restored independently. `noise` is the standard deviation of the noise, above 0 (a / √12
+for the uniform noise in [0, a] of protocol "release"). Parameters that are left out are the tuned
+ones for that noise and that family of blur kernels, see `tuned`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.baselines import boundaries
+from experiments.baselines.tuned import ANY_FAMILY, Tuning
 from glra_jax import validation
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A classical method of deconvolution.
+
+    Attributes:
+      name: on the command line and in tables.
+      restore: the function, see the module.
+      boundaries: continuations that it offers, its default first, see `boundaries`.
+      tuning: its tuned parameter.
+      description: one line on what it assumes.
+      reference: where it was published.
+      digests: of further files that it learned from photographs: by their name in results, a
+        function that computes the file's hash.
+    """
+
+    name: str
+    restore: Callable[..., jax.Array]
+    boundaries: tuple[str, ...]
+    tuning: Tuning
+    description: str
+    reference: str
+    digests: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+
+    def learned(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Record of what a call takes from files: tuned values by noise level, and hashes.
+
+        Args:
+          options: of the call.
+
+        Returns:
+          Plain values for results.
+
+        Raises:
+          ValueError: an unknown family.
+        """
+        found: dict[str, Any] = {}
+        if self.tuning.parameter not in options:
+            chosen = self.tuning.chosen(options.get("family", ANY_FAMILY))
+            found["tuned"] = {self.tuning.parameter: chosen}
+        return found | {name: digest() for name, digest in self.digests.items()}
 
 
 def check_inputs(
@@ -48,12 +94,12 @@ def check_inputs(
 
 
 def by_channel(
-    restore_plane: Callable[[jax.Array], jax.Array], y: jax.Array, *, at_once: bool = True
+    restore_channel: Callable[[jax.Array], jax.Array], y: jax.Array, *, at_once: bool = True
 ) -> jax.Array:
-    """Applies a method for one plane to every channel of an image.
+    """Applies a method for one channel to every channel of an image.
 
     Args:
-      restore_plane: from `(H, W)` float32 to the same.
+      restore_channel: from `(H, W)` float32 to the same.
       y: `(H, W)` or `(H, W, C)`.
       at_once: all channels together, or one after the other to save memory.
 
@@ -62,10 +108,10 @@ def by_channel(
     """
     y = jnp.asarray(y, jnp.float32)
     if y.ndim == 2:
-        return restore_plane(y)
-    planes = jnp.moveaxis(y, 2, 0)
-    restored = jax.vmap(restore_plane)(planes) if at_once else jax.lax.map(restore_plane, planes)
-    return jnp.moveaxis(restored, 0, 2)
+        return restore_channel(y)
+    channels = jnp.moveaxis(y, 2, 0)
+    loop = jax.vmap(restore_channel) if at_once else partial(jax.lax.map, restore_channel)
+    return jnp.moveaxis(loop(channels), 0, 2)
 
 
 def restore_extended(
@@ -76,10 +122,10 @@ def restore_extended(
     *,
     at_once: bool = True,
 ) -> jax.Array:
-    """Continues every channel, applies a method for periodic planes, and crops.
+    """Continues every channel, applies a method for periodic channels, and crops.
 
     Args:
-      restore_periodic: from a plane and its mask of observed pixels to the restored plane.
+      restore_periodic: from a channel and its mask of observed pixels to the restored channel.
       y: `(H, W)` or `(H, W, C)`.
       kernel: `(h, w)`.
       boundary: see `boundaries`.
@@ -91,8 +137,8 @@ def restore_extended(
     pads = boundaries.margins(y.shape[:2], kernel.shape, boundary)
     observed = boundaries.observed_mask(y.shape[:2], pads)
 
-    def restore_plane(plane: jax.Array) -> jax.Array:
-        extended = boundaries.extend(plane, kernel, boundary=boundary)
+    def restore_channel(channel: jax.Array) -> jax.Array:
+        extended = boundaries.extend(channel, kernel, boundary=boundary)
         return boundaries.crop(restore_periodic(extended, observed), pads)
 
-    return by_channel(restore_plane, y, at_once=at_once)
+    return by_channel(restore_channel, y, at_once=at_once)

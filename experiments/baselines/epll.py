@@ -14,15 +14,19 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from experiments.baselines import contract
+from experiments.baselines import boundaries, contract
+from experiments.baselines.contract import Baseline
 from experiments.baselines.patch_prior import (
     PatchPrior,
     default_patch_prior,
     log_likelihoods,
+    patch_prior_digest,
     patch_side,
 )
-from experiments.baselines.tuned import ANY_FAMILY, tuned_parameter
+from experiments.baselines.tuned import ANY_FAMILY, Tuning, geometric_grid
 from glra_jax import spectra, validation
+
+TUNING = Tuning("epll", "weight", geometric_grid(0.25, 2.0, 6))
 
 _BETAS = tuple(50.0 * 2.0**step for step in range(7))
 _CHUNK = 128  # patches at once: their distances to all components stay in the cache
@@ -63,7 +67,7 @@ def denoise_patches(
 
 
 def extract_patches(x: jax.Array, side: int) -> jax.Array:
-    """All overlapping patches of a periodic plane.
+    """Extracts every overlapping patch of a periodic channel.
 
     Args:
       x: `(H, W)`.
@@ -86,7 +90,7 @@ def sum_patches(patches: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def sum_shifted(maps: list[jax.Array], *, axis: int) -> jax.Array:
-    """Sum of maps, each moved along an axis by its place in the list."""
+    """Sum of maps, each shifted along an axis by its index in the list."""
     total = jnp.zeros_like(maps[0])
     for shift, values in enumerate(maps):
         total = total + jnp.roll(values, shift, axis=axis)
@@ -124,9 +128,9 @@ def epll(
       ValueError: what `contract.check_inputs` refuses, a weight not above 0, or an image smaller
         than a patch.
     """
-    contract.check_inputs(y, kernel, noise, boundary, ("taper", "symmetric", "wrap"))
+    contract.check_inputs(y, kernel, noise, boundary, boundaries.PERIODIC)
     if weight is None:
-        weight = tuned_parameter("epll", noise, family=family)
+        weight = TUNING.value(noise, family=family)
     validation.check_positive(weight, "weight")
     if prior is None:
         prior = default_patch_prior()
@@ -152,11 +156,11 @@ def _epll(
     # Divided by side², the number of patches that hold a pixel, λ is weight / noise².
     data_weight = weight / jnp.asarray(noise, jnp.float32) ** 2
 
-    def restore(plane: jax.Array, observed: jax.Array) -> jax.Array:
-        del observed  # the continuation is taken for data
-        transfer = spectra.transfer_function(kernel, plane.shape)
+    def restore(channel: jax.Array, observed: jax.Array) -> jax.Array:
+        del observed  # the continuation counts as data
+        transfer = spectra.transfer_function(kernel, channel.shape)
         power = transfer.real**2 + transfer.imag**2
-        matched = jnp.fft.rfft2(plane) * jnp.conj(transfer)
+        matched = jnp.fft.rfft2(channel) * jnp.conj(transfer)
 
         def step(x: jax.Array, beta: jax.Array) -> tuple[jax.Array, None]:
             patches = denoise_patches(extract_patches(x, side), prior, 1.0 / beta)
@@ -164,6 +168,18 @@ def _epll(
             right = data_weight * matched + beta * jnp.fft.rfft2(mean)
             return jnp.fft.irfft2(right / (data_weight * power + beta), s=x.shape), None
 
-        return jax.lax.scan(step, plane, jnp.asarray(_BETAS, jnp.float32))[0]
+        return jax.lax.scan(step, channel, jnp.asarray(_BETAS, jnp.float32))[0]
 
     return contract.restore_extended(restore, y, kernel, boundary, at_once=False)
+
+
+EPLL = Baseline(
+    name="epll",
+    restore=epll,
+    boundaries=boundaries.PERIODIC,
+    tuning=TUNING,
+    description="mixture of 100 Gaussians as prior on 8×8 patches",
+    reference="Zoran and Weiss, From Learning Models of Natural Image Patches to Whole Image "
+    "Restoration, ICCV 2011",
+    digests={"prior_sha256": patch_prior_digest},
+)

@@ -17,8 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from experiments.baselines import boundaries, contract
-from experiments.baselines.tuned import ANY_FAMILY, tuned_parameter
+from experiments.baselines.contract import Baseline
+from experiments.baselines.tuned import ANY_FAMILY, Tuning, geometric_grid
 from glra_jax import spectra, validation
+
+TUNING = Tuning("hl", "weight", geometric_grid(50.0, 2.0, 13), power=-2.0)
 
 _BETAS = tuple((2 * math.sqrt(2)) ** step for step in range(6))
 
@@ -47,34 +50,6 @@ def shrink(v: jax.Array, beta: jax.typing.ArrayLike) -> jax.Array:
     a = jnp.sqrt((4.0 / 3.0) * jnp.sqrt(c) * jnp.cosh(angle / 3.0))
     u = 0.5 * (a + jnp.sqrt(jnp.maximum(2.0 * safe / a - a**2, 0.0)))
     return jnp.where(above, jnp.sign(v) * u**3, 0.0)
-
-
-def split_objective(
-    x: jax.Array,
-    w: jax.Array,
-    y: jax.Array,
-    kernel: jax.Array,
-    *,
-    weight: jax.typing.ArrayLike,
-    beta: jax.typing.ArrayLike,
-) -> jax.Array:
-    """Eq. 3 of the paper for circular blur: what the steps in `x` and `w` bring down in turn.
-
-    Args:
-      x: `(H, W)`.
-      w: `(2, H, W)`, stands for the gradient of `x`.
-      y: blurred `(H, W)`.
-      kernel: blur kernel.
-      weight: λ.
-      beta: β.
-
-    Returns:
-      Scalar, the sum over pixels.
-    """
-    residual = boundaries.convolve(x, spectra.transfer_function(kernel, x.shape)) - y
-    coupling = w - boundaries.gradient(x)
-    prior = jnp.sum(jnp.abs(w) ** (2.0 / 3.0))
-    return prior + 0.5 * weight * jnp.sum(residual**2) + 0.5 * beta * jnp.sum(coupling**2)
 
 
 def solve_for_image(
@@ -122,7 +97,7 @@ def hl(
       noise: standard deviation of the noise.
       family: kernel family that the weight was tuned for.
       weight: λ, above 0, of the data against the prior; the authors' program takes 2000. None takes
-        the tuned one (beyond the tuned noise levels it goes with the inverse square of the noise).
+        the tuned one.
       boundary: `"taper"` as the authors do (edges repeated, then tapered four times),
         `"symmetric"` or `"wrap"`.
 
@@ -133,9 +108,9 @@ def hl(
       TypeError: integer image or kernel.
       ValueError: what `contract.check_inputs` refuses, or a weight not above 0.
     """
-    contract.check_inputs(y, kernel, noise, boundary, ("taper", "symmetric", "wrap"))
+    contract.check_inputs(y, kernel, noise, boundary, boundaries.PERIODIC)
     if weight is None:
-        weight = tuned_parameter("hl", noise, family=family, power=-2.0)
+        weight = TUNING.value(noise, family=family)
     validation.check_positive(weight, "weight")
     return _hl(y, kernel, weight, boundary=boundary)
 
@@ -146,14 +121,25 @@ def _hl(
 ) -> jax.Array:
     kernel = jnp.asarray(kernel, jnp.float32)
 
-    def restore(plane: jax.Array, observed: jax.Array) -> jax.Array:
-        del observed  # the continuation is taken for data
-        transfer = spectra.transfer_function(kernel, plane.shape)
+    def restore(channel: jax.Array, observed: jax.Array) -> jax.Array:
+        del observed  # the continuation counts as data
+        transfer = spectra.transfer_function(kernel, channel.shape)
 
         def step(x: jax.Array, beta: jax.Array) -> tuple[jax.Array, None]:
             w = shrink(boundaries.gradient(x), beta)
-            return solve_for_image(w, plane, transfer, weight=weight, beta=beta), None
+            return solve_for_image(w, channel, transfer, weight=weight, beta=beta), None
 
-        return jax.lax.scan(step, plane, jnp.asarray(_BETAS, jnp.float32))[0]
+        return jax.lax.scan(step, channel, jnp.asarray(_BETAS, jnp.float32))[0]
 
     return contract.restore_extended(restore, y, kernel, boundary)
+
+
+HL = Baseline(
+    name="hl",
+    restore=hl,
+    boundaries=boundaries.PERIODIC,
+    tuning=TUNING,
+    description="hyper-Laplacian prior of exponent 2/3 on the gradients",
+    reference="Krishnan and Fergus, Fast Image Deconvolution using Hyper-Laplacian Priors, "
+    "NIPS 2009",
+)

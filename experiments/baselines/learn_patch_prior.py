@@ -1,9 +1,9 @@
-"""Learns the mixture of patches that `epll` uses, by EM from a folder of photographs.
+"""Learns the mixture of patches that `epll` uses, by EM from photographs.
 
-    python -m experiments.baselines.learn_patch_prior --images DIR -o FILE
+    python -m experiments.baselines.learn_patch_prior --dataset folder --data-dir DIR -o FILE
 
-Photographs are taken as grey values (0.299 R + 0.587 G + 0.114 B) in [0, 1]; every patch loses its
-mean. Use training images only.
+Photographs are converted to grey (0.299 R + 0.587 G + 0.114 B) in [0, 1]; the mean of every patch
+is subtracted. Use training images only.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,8 @@ import tyro
 from tqdm import tqdm
 
 from experiments.baselines import patch_prior
-from experiments.training_runs.options import TrainOptions
-from experiments.training_runs.photographs import load_photographs
 from glra_jax import validation
+from glra_jax.datasets import load_training_photographs
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -27,19 +26,23 @@ class LearnOptions:
     """Learn a Gaussian mixture of image patches.
 
     Attributes:
-      images: folder of photographs, with its subfolders.
+      dataset: training photographs: embedded, bsds500 or folder, see glra_jax.datasets.
       output: file to write (.npz), in a folder that exists; must not exist itself.
+      data_dir: where the dataset lies, see experiments.train; for folder, the folder.
+      splits: of the dataset; those meant for training if not given.
       components: number of Gaussians.
       side: side of the patches in pixels.
-      patches: number of patches, drawn evenly over the photographs.
+      patches: number of patches, as many from every photograph.
       steps: steps of EM.
       seed: of the patches and the start.
-      allow_leak: take folders named as BSD100's (val, bsd100) on purpose, on which methods are
-        scored.
+      allow_leak: take on purpose what methods are scored on: BSD100 (BSDS500's split val, folders
+        of that name, triplets) or the embedded test photographs.
     """
 
-    images: Path
+    dataset: str
     output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    data_dir: Path | None = None
+    splits: tuple[str, ...] | None = None
     components: int = 100
     side: int = 8
     patches: int = 200_000
@@ -81,9 +84,9 @@ def draw_patches(photographs: list[np.ndarray], *, side: int, count: int, seed: 
 def first_mixture(
     patches: np.ndarray, *, components: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where EM starts: every Gaussian around the line through one random patch.
+    """Makes the first mixture: every Gaussian around the line through one random patch.
 
-    Patches of all contrasts are chosen, so that smooth and textured ones are told apart at once.
+    Patches of all contrasts are chosen, so that smooth and textured ones get separate Gaussians.
 
     Returns:
       Weights `(components,)` and covariances `(components, D, D)`, float64.
@@ -125,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     prog = "python -m experiments.baselines.learn_patch_prior"
     try:
         learn_file(tyro.cli(LearnOptions, args=arguments, prog=prog))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise SystemExit(f"error: {error}") from error
 
 
@@ -147,8 +150,13 @@ def learn_file(options: LearnOptions) -> None:
     folder = options.output.parent
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; make it before {options.output}")
-    photographs = load_photographs(
-        TrainOptions(images=options.images, allow_leak=options.allow_leak)
+    photographs = list(
+        load_training_photographs(
+            options.dataset,
+            options.splits,
+            data_dir=options.data_dir,
+            allow_leak=options.allow_leak,
+        ).values()
     )
     patches = draw_patches(photographs, side=options.side, count=options.patches, seed=options.seed)
     weights, covariances, likelihoods = learn(

@@ -1,7 +1,7 @@
 """Gaussian mixtures of image patches: learning by EM, files, and the default one.
 
 A prior on the zero-mean parts of square patches of photographs with pixels in [0, 1]: `K` Gaussians
-of mean 0 (Zoran and Weiss, ICCV 2011; their mixture has 200, learnt from two million patches).
+of mean 0 (Zoran and Weiss, ICCV 2011; their mixture has 200, learned from two million patches).
 """
 
 import functools
@@ -113,7 +113,7 @@ def load_patch_prior(path: str | os.PathLike[str]) -> PatchPrior:
 
 @functools.cache
 def default_patch_prior() -> PatchPrior:
-    """The mixture in `patch_prior.npz` beside this file; see README.md for how it was learnt."""
+    """The mixture in `patch_prior.npz` beside this file; see README.md for how it was learned."""
     with resources.as_file(_default_file()) as path:
         return load_patch_prior(path)
 
@@ -131,7 +131,7 @@ def _default_file() -> Traversable:
 def expectation_maximization_sums(
     patches: jax.Array, prior: PatchPrior
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """What one step of EM needs of a chunk of patches.
+    """Sums over a chunk of patches, for one step of EM.
 
     Args:
       patches: `(N, D)`, zero-mean.

@@ -1,10 +1,10 @@
 """Tunes one parameter of every baseline, by noise level and kernel family.
 
-    python -m experiments.baselines.tune --images DIR -o FILE
+    python -m experiments.baselines.tune --dataset folder --data-dir DIR -o FILE
 
 Patches of photographs are blurred by random kernels and degraded by protocol "paper" (see
 `glra_jax.degradation`); every candidate on a grid restores them, and the one of best mean PSNR is
-chosen, for every kernel family by itself and for all together ("any"). Use training images only,
+chosen, for every kernel family alone and for all together ("any"). Use training images only,
 never those that the methods are compared on. The file holds the scores of all candidates too;
 the baselines read their defaults from the one named `tuned.json` in this package.
 """
@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,39 +23,19 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from experiments.baselines import BASELINES
-from experiments.baselines.tuned import ANY_FAMILY
-from experiments.training_runs.options import TrainOptions
-from experiments.training_runs.photographs import load_photographs
+from experiments.baselines import BASELINES, baseline_named
+from experiments.baselines.tuned import ANY_FAMILY, Tuning
 from glra_jax import validation
 from glra_jax.atomic_files import write_atomically
-from glra_jax.datasets import pack_planes
-from glra_jax.datasets.planes import Planes, random_patch
+from glra_jax.datasets import (
+    PackedPhotographs,
+    load_training_photographs,
+    pack_photographs,
+    random_patch,
+)
 from glra_jax.degradation import degrade, sharp_target
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
 from glra_jax.metrics import psnr
-
-
-class Grid(NamedTuple):
-    """Candidates for one parameter of a baseline: its keyword and the values, rising."""
-
-    parameter: str
-    values: tuple[float, ...]
-
-
-def _geometric(first: float, ratio: float, count: int) -> tuple[float, ...]:
-    return tuple(float(f"{first * ratio**step:.3g}") for step in range(count))
-
-
-GRIDS = {
-    "wiener": Grid("noise_to_signal", _geometric(1e-4, 10**0.25, 15)),
-    "richardson_lucy": Grid("num_iterations", (3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300)),
-    "hl": Grid("weight", _geometric(50.0, 2.0, 13)),
-    "tv": Grid("weight", _geometric(1e-5, 10**0.25, 14)),
-    "tv_saturated": Grid("weight", _geometric(1e-5, 10**0.25, 14)),
-    "epll": Grid("weight", _geometric(0.25, 2.0, 6)),
-    "vem": Grid("weight", _geometric(2.5e-5, 2.0, 11)),
-}
 
 
 @dataclass(frozen=True)
@@ -63,24 +43,28 @@ class TuneOptions:
     """Tune the baselines on training images.
 
     Attributes:
-      images: folder of training photographs, with its subfolders.
+      dataset: training photographs: embedded, bsds500 or folder, see glra_jax.datasets.
       output: file to write (.json); must not exist, or be that of the same run, unfinished.
+      data_dir: where the dataset lies, see experiments.train; for folder, the folder.
+      splits: of the dataset; those meant for training if not given.
       noise: noise levels, standard deviations, rising.
       examples: patches, and kernels of every family.
       size: side of the blurred patches; their middle is scored, a kernel's size off each side.
       seed: of patches, kernels and noise.
       methods: which baselines.
-      allow_leak: take folders named as BSD100's (val, bsd100) and triplets on purpose, on which
-        methods are scored.
+      allow_leak: take on purpose what methods are scored on: BSD100 (BSDS500's split val, folders
+        of that name, triplets) or the embedded test photographs.
     """
 
-    images: Path
+    dataset: str
     output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    data_dir: Path | None = None
+    splits: tuple[str, ...] | None = None
     noise: tuple[float, ...] = (0.003, 0.01, 0.02, 0.03)
     examples: int = 16
     size: int = 160
     seed: int = 0
-    methods: tuple[str, ...] = tuple(GRIDS)
+    methods: tuple[str, ...] = tuple(BASELINES)
     allow_leak: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
@@ -95,16 +79,16 @@ class Example(NamedTuple):
 @partial(jax.jit, static_argnames=("family", "size"))
 def make_example(
     key: jax.Array,
-    planes: Planes,
+    packed: PackedPhotographs,
     *,
-    family: Literal["gaussian", "disk", "motion"],
+    family: str,
     noise: float,
     size: int,
 ) -> Example:
     """Draws a patch, a kernel and noise; the same patch for all families and noise levels."""
     families = KernelFamilies(families=(family,))
     patch_key, kernel_key, noise_key = jax.random.split(key, 3)
-    patch = random_patch(patch_key, planes, size + families.max_size - 1)
+    patch = random_patch(patch_key, packed, size + families.max_size - 1)[..., 0]
     kernel = sample_kernel(kernel_key, families)
     blurred = degrade(noise_key, patch, kernel, protocol="paper", noise=noise, boundary="valid")
     margin = families.max_size // 2
@@ -122,16 +106,12 @@ def score(restored: jax.Array, example: Example) -> float:
 
 def score_grid(method: str, examples: list[Example], noise: float) -> np.ndarray:
     """Mean PSNR over examples of every candidate of a method, `(candidates,)`."""
-    grid = GRIDS[method]
+    baseline = baseline_named(method)
+    restore, tuning = partial(baseline.restore, noise=noise), baseline.tuning
     scores = [
         [
-            score(
-                BASELINES[method](
-                    example.blurred, example.kernel, noise=noise, **{grid.parameter: value}
-                ),
-                example,
-            )
-            for value in grid.values
+            score(restore(example.blurred, example.kernel, **{tuning.parameter: value}), example)
+            for value in tuning.candidates
         ]
         for example in examples
     ]
@@ -144,7 +124,7 @@ def score_by_case(
     """Scores a method's candidates for every family, for all together, and every noise level.
 
     Args:
-      method: a name in `GRIDS`.
+      method: a name in `BASELINES`.
       examples: by family and noise level.
 
     Returns:
@@ -166,18 +146,20 @@ def score_by_case(
     }
 
 
-def choose(scores: dict[str, dict[str, list[float]]], grid: Grid) -> dict[str, dict[str, float]]:
-    """The candidate of best score for every family and noise level.
+def choose(
+    scores: dict[str, dict[str, list[float]]], tuning: Tuning
+) -> dict[str, dict[str, float]]:
+    """Chooses the candidate of best score for every family and noise level.
 
     Args:
       scores: by family, then by noise level, a score for every candidate.
-      grid: the candidates.
+      tuning: with the candidates.
 
     Returns:
       By family, then by noise level, the chosen value.
     """
     return {
-        family: {level: grid.values[int(np.argmax(row))] for level, row in levels.items()}
+        family: {level: tuning.candidates[int(np.argmax(row))] for level, row in levels.items()}
         for family, levels in scores.items()
     }
 
@@ -209,21 +191,21 @@ def _start_or_resume(options: TuneOptions, made_by: dict[str, Any]) -> dict[str,
     """An empty record, or the unfinished one of the same run."""
     if not options.output.exists():
         return {"made_by": made_by, "chosen": {}, "scores": {}}
-    mend = "remove it or choose another name"
+    fix = "remove it or choose another name"
     try:
         record = json.loads(options.output.read_text(encoding="utf-8"))
         former, chosen = record["made_by"], record["chosen"].keys()
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{options.output} is not a file of a tuning run; {mend}") from error
+        raise ValueError(f"{options.output} is not a file of a tuning run; {fix}") from error
     if former != made_by or set(options.methods) <= chosen:
         other = [key for key in made_by if former.get(key) != made_by[key]]
         why = f", of a run that differs in {', '.join(other)}" if other else ""
-        raise FileExistsError(f"{options.output} exists{why}; {mend}")
+        raise FileExistsError(f"{options.output} exists{why}; {fix}")
     for method in chosen:
-        grid, scores = GRIDS.get(method), record.get("scores", {}).get(method, {})
-        if grid is None or scores.get("candidates") != list(grid.values):
+        baseline, scores = BASELINES.get(method), record.get("scores", {}).get(method, {})
+        if baseline is None or scores.get("candidates") != list(baseline.tuning.candidates):
             raise FileExistsError(
-                f"{options.output} has {method} tuned on other candidates than today's; {mend}"
+                f"{options.output} has {method} tuned on other candidates than today's; {fix}"
             )
     print(f"going on with {options.output}, which has {', '.join(chosen)}")
     return record
@@ -233,24 +215,24 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
     try:
         tune(tyro.cli(TuneOptions, args=arguments, prog="python -m experiments.baselines.tune"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise SystemExit(f"error: {error}") from error
 
 
 def tune(options: TuneOptions) -> None:
-    """Tunes, writes the file, and says which choices lie at the end of their grid.
+    """Tunes, writes the file, and reports choices at the end of their grid.
 
-    The file is written after every method; the same options again go on after the last, on the same
-    photographs.
+    The file is written after every method; the same options again resume after the last, on the
+    same photographs.
 
     Raises:
       OSError: the output is there already, of another run or finished, or cannot be written; or the
         photographs are not there.
-      ValueError: an unknown method, a noise level that is not above 0, levels that do not rise,
-        sizes that will not do, or photographs that methods are scored on.
+      ValueError: an unknown dataset or method, a noise level that is not above 0, levels that
+        do not rise, sizes that will not do, or photographs that methods are scored on.
     """
     for method in options.methods:
-        validation.check_choice(method, "methods", tuple(GRIDS))
+        baseline_named(method)
     for level in options.noise:
         validation.check_positive(level, "noise")
     if list(options.noise) != sorted(set(options.noise)) or not options.noise:
@@ -259,10 +241,15 @@ def tune(options: TuneOptions) -> None:
     widest = KernelFamilies().max_size
     validation.check_size(options.size, "size", minimum=3 * widest)
     _check_output(options.output)
-    photographs = load_photographs(
-        TrainOptions(images=options.images, allow_leak=options.allow_leak)
+    photographs = list(
+        load_training_photographs(
+            options.dataset,
+            options.splits,
+            data_dir=options.data_dir,
+            allow_leak=options.allow_leak,
+        ).values()
     )
-    planes = pack_planes(photographs, min_side=options.size + widest - 1)
+    packed = pack_photographs(photographs, min_side=options.size + widest - 1)
     keys = jax.random.split(jax.random.key(options.seed), options.examples)
 
     made_by = {
@@ -277,8 +264,8 @@ def tune(options: TuneOptions) -> None:
     }
     record = _start_or_resume(options, made_by)
     examples = {
-        (str(family), level): [
-            make_example(key, planes, family=family, noise=level, size=options.size) for key in keys
+        (family, level): [
+            make_example(key, packed, family=family, noise=level, size=options.size) for key in keys
         ]
         for family in FAMILIES
         for level in options.noise
@@ -295,20 +282,21 @@ def tune(options: TuneOptions) -> None:
     for method in options.methods:
         if method in record["chosen"]:
             continue
-        grid = GRIDS[method]
+        tuning = baseline_named(method).tuning
         scores = score_by_case(method, examples)
-        chosen = choose(scores, grid)
+        chosen = choose(scores, tuning)
         record["chosen"][method] = chosen
         record["scores"][method] = {
-            "parameter": grid.parameter,
-            "candidates": list(grid.values),
+            "parameter": tuning.parameter,
+            "candidates": list(tuning.candidates),
             "psnr": scores,
         }
         for family, by_level in chosen.items():
             for name, value in by_level.items():
-                end = " (end of the grid)" if value in (grid.values[0], grid.values[-1]) else ""
+                ends = tuning.candidates[0], tuning.candidates[-1]
+                end = " (end of the grid)" if value in ends else ""
                 best = max(scores[family][name])
-                print(f"{method} {family} {name}: {grid.parameter} {value:g}, {best:.2f} dB{end}")
+                print(f"{method} {family} {name}: {tuning.parameter} {value:g}, {best:.2f} dB{end}")
         write_atomically(options.output, as_text(record).encode(), overwrite=True)
     print(f"wrote {options.output}")
 

@@ -1,10 +1,11 @@
 """The parameters that `experiments.baselines.tune` chose, by noise level and kernel family.
 
-They lie in `tuned.json` beside this file, with the score of every candidate.
+They are in `tuned.json` beside this file, with the score of every candidate.
 """
 
 import functools
 import json
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -12,10 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from glra_jax import validation
-from glra_jax.kernel_families import FAMILIES
 
 ANY_FAMILY = "any"
-FAMILY_CHOICES = (ANY_FAMILY, *FAMILIES)
 
 
 @functools.cache
@@ -24,31 +23,64 @@ def tuning_record() -> dict[str, Any]:
     return json.loads(resources.files(__package__).joinpath("tuned.json").read_text("utf-8"))
 
 
-def tuned_parameter(
-    method: str, noise: jax.typing.ArrayLike, *, family: str = ANY_FAMILY, power: float = 0.0
-) -> jax.Array:
-    """The tuned parameter of a method at a noise level.
+def geometric_grid(first: float, ratio: float, count: int) -> tuple[float, ...]:
+    """Candidates that rise by one factor, rounded to three digits."""
+    return tuple(float(f"{first * ratio**step:.3g}") for step in range(count))
 
-    Between the noise levels that were tuned it is interpolated on logarithmic axes;
-    beyond them it goes on as `noise ** power`.
 
-    Args:
-      method: a name in `BASELINES`.
-      noise: standard deviation of the noise; may be traced.
-      family: kernel family for which it was tuned, or `"any"` for all of them together.
-      power: how the parameter ought to depend on the noise, by the method's theory.
+@dataclass(frozen=True)
+class Tuning:
+    """Tuned parameter of a baseline, the only one.
 
-    Returns:
-      float32 scalar.
-
-    Raises:
-      ValueError: unknown family.
-      KeyError: a method that was not tuned.
+    Attributes:
+      baseline: name of the baseline.
+      parameter: keyword of its function.
+      candidates: values to try, rising.
+      power: beyond the tuned noise levels the parameter is proportional to `noise ** power`, as
+        the method's theory has it.
     """
-    validation.check_choice(family, "family", FAMILY_CHOICES)
-    chosen = tuning_record()["chosen"][method][family]
-    levels = jnp.asarray([float(level) for level in chosen], jnp.float32)
-    values = jnp.asarray(list(chosen.values()), jnp.float32)
-    inside = jnp.interp(jnp.log(noise), jnp.log(levels), jnp.log(values))
-    beyond = jnp.log(noise) - jnp.clip(jnp.log(noise), jnp.log(levels[0]), jnp.log(levels[-1]))
-    return jnp.exp(inside + power * beyond)
+
+    baseline: str
+    parameter: str
+    candidates: tuple[float, ...]
+    power: float = 0.0
+
+    def chosen(self, family: str = ANY_FAMILY) -> dict[str, float]:
+        """The chosen values by noise level.
+
+        Args:
+          family: kernel family they were tuned for, or `"any"` for all of them together.
+
+        Raises:
+          ValueError: a baseline or a family that was not tuned.
+        """
+        tuned = tuning_record()["chosen"]
+        if self.baseline not in tuned:
+            raise ValueError(
+                f"{self.baseline} was never tuned: give its {self.parameter}, or tune it with "
+                f"python -m experiments.baselines.tune --methods {self.baseline}"
+            )
+        validation.check_choice(family, "family", tuple(tuned[self.baseline]))
+        return tuned[self.baseline][family]
+
+    def value(self, noise: jax.typing.ArrayLike, *, family: str = ANY_FAMILY) -> jax.Array:
+        """The parameter for a noise level.
+
+        Between the tuned noise levels it is interpolated on logarithmic axes.
+
+        Args:
+          noise: standard deviation of the noise; may be traced.
+          family: see `chosen`.
+
+        Returns:
+          float32 scalar.
+
+        Raises:
+          ValueError: see `chosen`.
+        """
+        chosen = self.chosen(family)
+        levels = jnp.asarray([float(level) for level in chosen], jnp.float32)
+        values = jnp.asarray(list(chosen.values()), jnp.float32)
+        inside = jnp.interp(jnp.log(noise), jnp.log(levels), jnp.log(values))
+        beyond = jnp.log(noise) - jnp.clip(jnp.log(noise), jnp.log(levels[0]), jnp.log(levels[-1]))
+        return jnp.exp(inside + self.power * beyond)

@@ -4,8 +4,8 @@
 
 isotropic total variation (Rudin, Osher, Fatemi, 1992). At an observed pixel `f(u) = (u - y)² / 2`;
 outside the frame `f = 0`, as in Almeida, Figueiredo, "Deconvolving images with unknown boundaries
-using the alternating direction method of multipliers", IEEE TIP 22, 2013. Where a pixel is at the
-sensor's ceiling and `saturated` is asked for, only a prediction below it costs:
+using the alternating direction method of multipliers", IEEE TIP 22, 2013. `tv_saturated`
+differs where a pixel is at the sensor's ceiling: there only a prediction below it costs,
 `f(u) = min(u - y, 0)² / 2`. ADMM splits `u = Kx` and `z = Dx`.
 """
 
@@ -15,8 +15,13 @@ import jax
 import jax.numpy as jnp
 
 from experiments.baselines import boundaries, contract
-from experiments.baselines.tuned import ANY_FAMILY, tuned_parameter
+from experiments.baselines.contract import Baseline
+from experiments.baselines.tuned import ANY_FAMILY, Tuning, geometric_grid
 from glra_jax import spectra, validation
+
+_CANDIDATES = geometric_grid(1e-5, 10**0.25, 14)
+TUNING = Tuning("tv", "weight", _CANDIDATES, power=2.0)
+SATURATED_TUNING = Tuning("tv_saturated", "weight", _CANDIDATES, power=2.0)
 
 # Penalties of the two splittings: the first against the curvature of `f`, which is 1; the second
 # so that gradients of a twentieth are shrunk away at once. They set the speed, not the result.
@@ -26,64 +31,13 @@ _GRADIENT_STEP = 0.05
 CEILING_SLACK = 0.5 / 255.0  # pixels that an 8-bit file would store at the ceiling
 
 
-def data_cost(
-    blurred: jax.Array, y: jax.Array, *, saturated: bool, ceiling: jax.typing.ArrayLike = 1.0
-) -> jax.Array:
-    """`f` of the module's formula, for every pixel.
-
-    Args:
-      blurred: predicted image `Kx`.
-      y: observed image of the same shape.
-      saturated: take pixels at the ceiling as one-sided constraints.
-      ceiling: the sensor's largest value.
-
-    Returns:
-      Array of the shape of `y`.
-    """
-    excess = blurred - y
-    if saturated:
-        free = (y >= ceiling - CEILING_SLACK) & (excess > 0)
-        excess = jnp.where(free, 0.0, excess)
-    return 0.5 * excess**2
-
-
-def objective(
-    x: jax.Array,
-    y: jax.Array,
-    kernel: jax.Array,
-    *,
-    weight: jax.typing.ArrayLike,
-    saturated: bool = False,
-    ceiling: jax.typing.ArrayLike = 1.0,
-) -> jax.Array:
-    """What is minimised, for circular blur.
-
-    Args:
-      x: `(H, W)`.
-      y: blurred `(H, W)`.
-      kernel: blur kernel.
-      weight: w, of the total variation.
-      saturated: see `data_cost`.
-      ceiling: see `data_cost`.
-
-    Returns:
-      Scalar, the sum over pixels.
-    """
-    blurred = boundaries.convolve(x, spectra.transfer_function(kernel, x.shape))
-    variation = jnp.sqrt(jnp.sum(boundaries.gradient(x) ** 2, axis=0))
-    cost = data_cost(blurred, y, saturated=saturated, ceiling=ceiling)
-    return jnp.sum(cost) + weight * jnp.sum(variation)
-
-
 def tv(
     y: jax.Array,
     kernel: jax.Array,
     *,
     noise: jax.typing.ArrayLike = 0.01,
     family: str = ANY_FAMILY,
-    saturated: bool = False,
     weight: jax.typing.ArrayLike | None = None,
-    ceiling: jax.typing.ArrayLike = 1.0,
     num_iterations: int = 100,
     boundary: str = "unknown",
 ) -> jax.Array:
@@ -94,10 +48,7 @@ def tv(
       kernel: blur kernel.
       noise: standard deviation of the noise.
       family: kernel family that the weight was tuned for.
-      saturated: take pixels at the ceiling as one-sided constraints; the result may then exceed it.
-      weight: w, above 0; None takes the tuned one (beyond the tuned noise levels it goes with the
-        square of the noise).
-      ceiling: the sensor's largest value.
+      weight: w, above 0; None takes the tuned one.
       num_iterations: of ADMM.
       boundary: `"unknown"`: pixels outside the frame are estimated and not compared with anything
         (Almeida and Figueiredo 2013); or `"wrap"` for circular blur.
@@ -107,25 +58,15 @@ def tv(
 
     Raises:
       TypeError: integer image or kernel.
-      ValueError: what `contract.check_inputs` refuses; weight or ceiling not above 0; fewer
-        iterations than 1.
+      ValueError: what `contract.check_inputs` refuses; a weight not above 0; fewer iterations
+        than 1.
     """
-    contract.check_inputs(y, kernel, noise, boundary, ("unknown", "wrap"))
+    contract.check_inputs(y, kernel, noise, boundary, boundaries.MASKED)
     validation.check_size(num_iterations, "num_iterations")
-    validation.check_positive(ceiling, "ceiling")
     if weight is None:
-        method = "tv_saturated" if saturated else "tv"
-        weight = tuned_parameter(method, noise, family=family, power=2.0)
+        weight = TUNING.value(noise, family=family)
     validation.check_positive(weight, "weight")
-    return _tv(
-        y,
-        kernel,
-        weight,
-        ceiling,
-        saturated=saturated,
-        num_iterations=num_iterations,
-        boundary=boundary,
-    )
+    return _tv(y, kernel, weight, None, num_iterations=num_iterations, boundary=boundary)
 
 
 def tv_saturated(
@@ -139,28 +80,41 @@ def tv_saturated(
     num_iterations: int = 100,
     boundary: str = "unknown",
 ) -> jax.Array:
-    """`tv` with `saturated=True`; arguments, result and errors as there."""
-    return tv(
-        y,
-        kernel,
-        noise=noise,
-        family=family,
-        saturated=True,
-        weight=weight,
-        ceiling=ceiling,
-        num_iterations=num_iterations,
-        boundary=boundary,
-    )
+    """`tv` with pixels at the sensor's ceiling as one-sided constraints, which it may exceed.
+
+    Args:
+      y: see `tv`.
+      kernel: see `tv`.
+      noise: see `tv`.
+      family: see `tv`.
+      weight: see `tv`; tuned separately.
+      ceiling: the sensor's largest value, above 0.
+      num_iterations: see `tv`.
+      boundary: see `tv`.
+
+    Returns:
+      The restored image, float32, not clipped.
+
+    Raises:
+      TypeError: integer image or kernel.
+      ValueError: as `tv`, or a ceiling not above 0.
+    """
+    contract.check_inputs(y, kernel, noise, boundary, boundaries.MASKED)
+    validation.check_size(num_iterations, "num_iterations")
+    validation.check_positive(ceiling, "ceiling")
+    if weight is None:
+        weight = SATURATED_TUNING.value(noise, family=family)
+    validation.check_positive(weight, "weight")
+    return _tv(y, kernel, weight, ceiling, num_iterations=num_iterations, boundary=boundary)
 
 
-@partial(jax.jit, static_argnames=("saturated", "boundary"))
+@partial(jax.jit, static_argnames="boundary")
 def _tv(
     y: jax.Array,
     kernel: jax.Array,
     weight: jax.typing.ArrayLike,
-    ceiling: jax.typing.ArrayLike,
+    ceiling: jax.typing.ArrayLike | None,
     *,
-    saturated: bool,
     num_iterations: int,
     boundary: str,
 ) -> jax.Array:
@@ -168,18 +122,17 @@ def _tv(
     data_penalty = _DATA_PENALTY
     gradient_penalty = weight / _GRADIENT_STEP
 
-    def restore(plane: jax.Array, observed: jax.Array) -> jax.Array:
-        transfer = spectra.transfer_function(kernel, plane.shape)
+    def restore(channel: jax.Array, observed: jax.Array) -> jax.Array:
+        transfer = spectra.transfer_function(kernel, channel.shape)
         power = transfer.real**2 + transfer.imag**2
-        left = data_penalty * power + gradient_penalty * spectra.gradient_power(plane.shape)
-        at_ceiling = plane >= ceiling - CEILING_SLACK
+        left = data_penalty * power + gradient_penalty * spectra.gradient_power(channel.shape)
 
         def fit_data(v: jax.Array) -> jax.Array:
             """Proximal step of `f`."""
-            pulled = (plane + data_penalty * v) / (1.0 + data_penalty)
+            pulled = (channel + data_penalty * v) / (1.0 + data_penalty)
             free = observed == 0
-            if saturated:
-                free = free | (at_ceiling & (v > plane))
+            if ceiling is not None:
+                free = free | ((channel >= ceiling - CEILING_SLACK) & (v > channel))
             return jnp.where(free, v, pulled)
 
         def shrink(v: jax.Array) -> jax.Array:
@@ -195,14 +148,33 @@ def _tv(
             divergence = boundaries.gradient_adjoint(z - z_dual)
             right = right + gradient_penalty * jnp.fft.rfft2(divergence)
             spectrum = right / left
-            x = jnp.fft.irfft2(spectrum, s=plane.shape)
-            blurred = jnp.fft.irfft2(spectrum * transfer, s=plane.shape)
+            x = jnp.fft.irfft2(spectrum, s=channel.shape)
+            blurred = jnp.fft.irfft2(spectrum * transfer, s=channel.shape)
             slope = boundaries.gradient(x)
             u, z = fit_data(blurred + u_dual), shrink(slope + z_dual)
             return x, u, z, u_dual + blurred - u, z_dual + slope - z
 
-        slope = boundaries.gradient(plane)
-        start = (plane, plane, slope, jnp.zeros_like(plane), jnp.zeros_like(slope))
+        slope = boundaries.gradient(channel)
+        start = (channel, channel, slope, jnp.zeros_like(channel), jnp.zeros_like(slope))
         return jax.lax.fori_loop(0, num_iterations, step, start)[0]
 
     return contract.restore_extended(restore, y, kernel, boundary)
+
+
+TV = Baseline(
+    name="tv",
+    restore=tv,
+    boundaries=boundaries.MASKED,
+    tuning=TUNING,
+    description="isotropic total variation by ADMM",
+    reference="Rudin, Osher and Fatemi, Physica D 60, 1992; Almeida and Figueiredo, IEEE TIP 22, "
+    "2013",
+)
+TV_SATURATED = Baseline(
+    name="tv_saturated",
+    restore=tv_saturated,
+    boundaries=boundaries.MASKED,
+    tuning=SATURATED_TUNING,
+    description="tv, with pixels at the sensor's ceiling as one-sided constraints",
+    reference="as tv",
+)

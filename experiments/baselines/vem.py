@@ -1,7 +1,7 @@
-"""VEM: deconvolution that sorts out outliers and saturated pixels by expectation maximisation.
+"""VEM: deconvolution that finds outliers and saturated pixels by expectation maximisation.
 
 S. Cho, J. Wang, S. Lee, "Handling Outliers in Non-blind Image Deconvolution", ICCV 2011. A pixel is
-an inlier, `y = Kx + Gaussian noise`, or an outlier, evenly spread over the sensor's range; where
+an inlier, `y = Kx + Gaussian noise`, or an outlier, uniform over the sensor's range. Where
 the prediction `Kx` leaves that range (saturation) it can only be an outlier.
 
 * Expectation: the chance of being an inlier, `g = p N(y; Kx, σ) / (p N(y; Kx, σ) + (1 - p))` where
@@ -19,14 +19,17 @@ import jax
 import jax.numpy as jnp
 
 from experiments.baselines import boundaries, contract
-from experiments.baselines.tuned import ANY_FAMILY, tuned_parameter
+from experiments.baselines.contract import Baseline
+from experiments.baselines.tuned import ANY_FAMILY, Tuning, geometric_grid
 from glra_jax import spectra, validation
+
+TUNING = Tuning("vem", "weight", geometric_grid(2.5e-5, 2.0, 11), power=2.0)
 
 INLIER_NOISE = 5.0 / 255.0  # "works well for most cases" (the authors)
 _INLIER_CHANCE = 0.9
 _EXPONENT = 0.8
 _PRIOR_SCALE = 0.1  # so that weights are on the scale of the authors' 0.003 to 0.01
-_SLOPE_FLOOR = 0.01  # below it |d|^0.8 goes on as a parabola
+_SLOPE_FLOOR = 0.01  # below it |d|^0.8 continues as a parabola
 _SECOND_ORDER = 0.25
 
 
@@ -75,46 +78,6 @@ def _normal(residual: jax.Array, std: jax.typing.ArrayLike) -> jax.Array:
     return jnp.exp(-0.5 * (residual / std) ** 2) / (std * math.sqrt(2.0 * math.pi))
 
 
-def objective(
-    x: jax.Array,
-    y: jax.Array,
-    kernel: jax.Array,
-    *,
-    weight: jax.typing.ArrayLike,
-    inlier_noise: jax.typing.ArrayLike = INLIER_NOISE,
-) -> jax.Array:
-    """Negative log-posterior for circular blur, which EM brings down.
-
-    It is sure to fall only as long as no prediction crosses the ends of the sensor's range, where
-    the model itself jumps.
-
-    Args:
-      x: `(H, W)`.
-      y: blurred `(H, W)`.
-      kernel: blur kernel.
-      weight: of the prior.
-      inlier_noise: σ.
-
-    Returns:
-      Scalar, the sum over pixels.
-    """
-    blurred = boundaries.convolve(x, spectra.transfer_function(kernel, x.shape))
-    inlier = _INLIER_CHANCE * _normal(blurred - y, inlier_noise)
-    inlier = jnp.where((blurred >= 0.0) & (blurred <= 1.0), inlier, 0.0)
-    likelihood = jnp.sum(jnp.log(inlier + (1.0 - _INLIER_CHANCE)))
-
-    def cost(d: jax.Array) -> jax.Array:
-        """`2/α |d|^α`, as a parabola of the same value and slope below the floor."""
-        size, floor, a = jnp.abs(d), _SLOPE_FLOOR, _EXPONENT
-        parabola = floor ** (a - 2.0) * size**2 + (2.0 / a - 1.0) * floor**a
-        return jnp.where(size < floor, parabola, 2.0 / a * jnp.maximum(size, floor) ** a)
-
-    d = _differences(x)
-    prior = jnp.sum(cost(d.first)) + _SECOND_ORDER * jnp.sum(cost(d.second))
-    variance = jnp.asarray(inlier_noise, jnp.float32) ** 2
-    return -likelihood + jnp.asarray(weight) * _PRIOR_SCALE / (2.0 * variance) * prior
-
-
 def vem(
     y: jax.Array,
     kernel: jax.Array,
@@ -139,8 +102,8 @@ def vem(
       num_iterations: expectations, the authors' 15.
       num_inner: conjugate-gradient steps after each.
       boundary: `"unknown"` as the authors do: the image is continued smoothly (here by tapering,
-        there by the method of Liu and Jia), which only starts the estimate, since pixels outside
-        the frame weigh nothing; or `"wrap"` for circular blur.
+        there by the method of Liu and Jia). This is a first estimate alone: pixels outside the
+        frame have no weight; or `"wrap"` for circular blur.
 
     Returns:
       The restored image, float32, not clipped.
@@ -150,11 +113,11 @@ def vem(
       ValueError: what `contract.check_inputs` refuses; weight or σ not above 0; fewer iterations
         than 1.
     """
-    contract.check_inputs(y, kernel, noise, boundary, ("unknown", "wrap"))
+    contract.check_inputs(y, kernel, noise, boundary, boundaries.MASKED)
     validation.check_size(num_iterations, "num_iterations")
     validation.check_size(num_inner, "num_inner")
     if weight is None:
-        weight = tuned_parameter("vem", noise, family=family, power=2.0)
+        weight = TUNING.value(noise, family=family)
     validation.check_positive(weight, "weight")
     if inlier_noise is None:
         inlier_noise = jnp.maximum(noise, INLIER_NOISE)
@@ -184,22 +147,22 @@ def _vem(
     kernel = jnp.asarray(kernel, jnp.float32)
     strength = jnp.asarray(weight, jnp.float32)
 
-    def restore(plane: jax.Array, observed: jax.Array) -> jax.Array:
-        transfer = spectra.transfer_function(kernel, plane.shape)
+    def restore(channel: jax.Array, observed: jax.Array) -> jax.Array:
+        transfer = spectra.transfer_function(kernel, channel.shape)
 
         def solve(x: jax.Array, chance: jax.Array, slope_weight: _Differences) -> jax.Array:
-            """Weighted least squares from a start, so that no step raises its cost."""
+            """Solves weighted least squares from a first estimate; no step raises the cost."""
 
             def normal_matrix(v: jax.Array) -> jax.Array:
-                data = boundaries.correlate(chance * boundaries.convolve(v, transfer), transfer)
+                data = spectra.convolve_adjoint(chance * spectra.convolve(v, transfer), transfer)
                 slopes = jax.tree.map(jnp.multiply, slope_weight, _differences(v))
                 return data + _differences_adjoint(slopes)
 
-            right = boundaries.correlate(chance * plane, transfer)
+            right = spectra.convolve_adjoint(chance * channel, transfer)
             return jax.scipy.sparse.linalg.cg(normal_matrix, right, x0=x, maxiter=num_inner)[0]
 
         def step(_: int, x: jax.Array) -> jax.Array:
-            chance = observed * inlier_chance(boundaries.convolve(x, transfer), plane, inlier_noise)
+            chance = observed * inlier_chance(spectra.convolve(x, transfer), channel, inlier_noise)
 
             def reweight(d: jax.Array) -> jax.Array:
                 size = jnp.maximum(jnp.abs(d), _SLOPE_FLOOR)
@@ -210,8 +173,19 @@ def _vem(
             return solve(x, chance, slope_weight)
 
         # A quadratic prior first, every observed pixel an inlier, as the authors start.
-        flat = jnp.full((1, *plane.shape), strength)
-        x = solve(plane, observed, _Differences(flat, _SECOND_ORDER * flat))
+        flat = jnp.full((1, *channel.shape), strength)
+        x = solve(channel, observed, _Differences(flat, _SECOND_ORDER * flat))
         return jax.lax.fori_loop(0, num_iterations, step, x)
 
     return contract.restore_extended(restore, y, kernel, boundary)
+
+
+VEM = Baseline(
+    name="vem",
+    restore=vem,
+    boundaries=boundaries.MASKED,
+    tuning=TUNING,
+    description="outliers weighted down, hyper-Laplacian prior of exponent 0.8 on first and second "
+    "differences",
+    reference="Cho, Wang and Lee, Handling Outliers in Non-blind Image Deconvolution, ICCV 2011",
+)

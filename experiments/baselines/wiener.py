@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from experiments.baselines import boundaries, contract
-from experiments.baselines.tuned import ANY_FAMILY, tuned_parameter
+from experiments.baselines.contract import Baseline
+from experiments.baselines.tuned import ANY_FAMILY, Tuning, geometric_grid
 from glra_jax import spectra, validation
+
+TUNING = Tuning("wiener", "noise_to_signal", geometric_grid(1e-4, 10**0.25, 15), power=2.0)
 
 
 def wiener(
@@ -30,8 +33,7 @@ def wiener(
       kernel: blur kernel.
       noise: standard deviation of the noise.
       family: kernel family that the ratio was tuned for.
-      noise_to_signal: r, above 0; None takes the tuned one (beyond the tuned noise levels it goes
-        with the square of the noise).
+      noise_to_signal: r, above 0; None takes the tuned one.
       boundary: `"taper"`, which rings least; `"symmetric"` or `"wrap"`, see `boundaries`.
 
     Returns:
@@ -41,9 +43,9 @@ def wiener(
       TypeError: integer image or kernel.
       ValueError: what `contract.check_inputs` refuses, or a ratio not above 0.
     """
-    contract.check_inputs(y, kernel, noise, boundary, ("taper", "symmetric", "wrap"))
+    contract.check_inputs(y, kernel, noise, boundary, boundaries.PERIODIC)
     if noise_to_signal is None:
-        noise_to_signal = tuned_parameter("wiener", noise, family=family, power=2.0)
+        noise_to_signal = TUNING.value(noise, family=family)
     validation.check_positive(noise_to_signal, "noise_to_signal")
     return _wiener(y, kernel, noise_to_signal, boundary=boundary)
 
@@ -54,10 +56,20 @@ def _wiener(
 ) -> jax.Array:
     kernel = jnp.asarray(kernel, jnp.float32)
 
-    def restore(plane: jax.Array, observed: jax.Array) -> jax.Array:
-        del observed  # the continuation is taken for data
-        transfer = spectra.transfer_function(kernel, plane.shape)
+    def restore(channel: jax.Array, observed: jax.Array) -> jax.Array:
+        del observed  # the continuation counts as data
+        transfer = spectra.transfer_function(kernel, channel.shape)
         power = transfer.real**2 + transfer.imag**2
-        return boundaries.correlate(plane, transfer / (power + noise_to_signal))
+        return spectra.convolve_adjoint(channel, transfer / (power + noise_to_signal))
 
     return contract.restore_extended(restore, y, kernel, boundary)
+
+
+WIENER = Baseline(
+    name="wiener",
+    restore=wiener,
+    boundaries=boundaries.PERIODIC,
+    tuning=TUNING,
+    description="Wiener filter with one noise-to-signal ratio: signal and noise are white",
+    reference="Wiener, Extrapolation, Interpolation, and Smoothing of Stationary Time Series, 1949",
+)
