@@ -22,12 +22,12 @@ Section = Literal["step", "photograph", "layers", "glra", "memory", "pixels", "a
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """Runs every way of doing the same thing side by side and prints ratios.
+    """Runs every method of the same task side by side and prints ratios.
 
     Attributes:
       output: Folder for benchmark.json, benchmark.md and benchmark.png.
       sections: What to measure; "accelerator" needs a GPU or TPU.
-      rounds: How often each way runs, at least 1.
+      rounds: How often each method runs, at least 1.
       megapixels: Sizes of the photographs of the section "pixels".
       torch_compile: Whether to time torch.compile too; it needs a C++ compiler.
       overwrite: Allow the results in the folder to be replaced.
@@ -88,10 +88,10 @@ def run(options: BenchmarkOptions) -> tuple[list[Comparison], list[str]]:
 
 
 def memory_table() -> str:
-    """Peak memory of a training step by way of computing."""
+    """Peak memory of a training step, by method."""
     lines = ["| training step | peak above imports, MiB |", "| --- | --- |"]
-    for way in ("auto", "direct", "lax"):
-        lines.append(f"| {way} | {measure('step', way)['mib']:.0f} |")
+    for method in ("auto", "direct", "lax"):
+        lines.append(f"| {method} | {measure('step', method)['mib']:.0f} |")
     return "\n".join(lines)
 
 

@@ -19,19 +19,19 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from experiments.evaluation.model_files import read_model
+from experiments.evaluation.model_files import faithful, low_rank, read_model
 from experiments.torch_comparison.exact_cores import exact_core
 from experiments.torch_comparison.report import Difference, Row, write_report
-from experiments.torch_comparison.sides import OPTIMIZERS, JaxSide, TorchSide, Weights
-from glra_jax.datasets import embedded_photographs, pack_planes
+from experiments.torch_comparison.sides import OPTIMIZERS, Examples, JaxSide, TorchSide, Weights
+from glra_jax.datasets import embedded_photographs, pack_photographs
 from glra_jax.interop.caffe import read_basis
 from glra_jax.kernel_families import sample_kernel
 from glra_jax.lowrank import Basis
-from glra_jax.model import Model, ModelConfig, initial_model
-from glra_jax.restoration import core_for
-from glra_jax.training.batches import Batch
+from glra_jax.model import Model, initial_model
+from glra_jax.networks.glra import Glra
+from glra_jax.training.batches import training_batch
 from glra_jax.training.config import TrainConfig
-from glra_jax.training.step import training_basis, training_batch
+from glra_jax.training.step import training_constants
 
 Result = TypeVar("Result")
 
@@ -43,10 +43,10 @@ BOUNDS = {
 }
 # Of cores by least squares, which either side's iterations leave within 1e-5 or so of the solution.
 ITERATED_CORE_BOUND = 1e-4
-# A difference in float32 is not put down to rounding where PyTorch's is above so many bounds.
+# A difference in float32 is no rounding where PyTorch's is above so many bounds.
 MOST_ROUNDING = 100
 
-# By quantity, what JAX and what PyTorch make of kernels and the first batch, by name.
+# By quantity, the results of JAX and of PyTorch for kernels and the first batch, by name.
 Start = dict[str, tuple[Weights, Weights]]
 
 
@@ -65,9 +65,9 @@ class CompareOptions:
       support: Of a fresh network.
       rank: Of a fresh network.
       features: Of a fresh network.
-      start: Starting weights of a fresh network.
+      initialization: Of a fresh network.
       learning_rate: The same in every step.
-      weight_decay: Large enough that the two conventions can be told apart.
+      weight_decay: Large enough that the two conventions differ visibly.
       method: How JAX correlates in float32; in float64 it is direct.
       seed: Of the batches and a fresh network.
     """
@@ -81,26 +81,21 @@ class CompareOptions:
     support: int = 151
     rank: int = 50
     features: int = 128
-    start: Literal["identity", "glra", "random"] = "glra"
+    initialization: Literal["identity", "glra", "random"] = "glra"
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
     method: Literal["auto", "direct", "spectral"] = "auto"
     seed: int = 0
 
-    def train_config(self, sizes: ModelConfig) -> TrainConfig:
+    def train_config(self, architecture: Glra) -> TrainConfig[Glra]:
         """The training that both sides do with a network."""
         return TrainConfig(
             steps=self.steps,
             batch=self.batch,
             patch=self.patch,
             seed=self.seed,
-            support=sizes.support,
-            rank=sizes.rank,
-            features=sizes.features,
-            regularization=sizes.regularization,
-            noise_weight=sizes.noise_weight,
-            core=sizes.core,
-            start=self.start,
+            architecture=architecture,
+            initialization=self.initialization,
             learning_rate=self.learning_rate,
             schedule="halving",
             halve_every=self.steps + 1,
@@ -111,7 +106,7 @@ class CompareOptions:
 
 def compare(
     model: Model,
-    batches: list[Batch],
+    batches: list[Examples],
     kernels: np.ndarray,
     config: TrainConfig,
     *,
@@ -129,8 +124,8 @@ def compare(
       method: of the correlations, in float32.
 
     Returns:
-      Rows of the table, the differences of the weights after each step, by optimiser, and what the
-      two sides make of the kernels and the first batch.
+      Rows of the table, the differences of the weights after each step, by optimiser, and the
+      results of the two sides for the kernels and the first batch.
     """
     ours = JaxSide(model, config, precision=precision, method=method)
     theirs = TorchSide(model, config, precision=precision)
@@ -149,20 +144,20 @@ def compare_cores(
     """
     noise = config.noise[1]
     if theirs.precision == "float32":
-        core = partial(core_for, model, noise=noise, regularization=None)
-        cores = np.asarray(jax.jit(jax.vmap(core))(kernels))
+        condition = partial(low_rank(model).condition, model.constants, noise=noise)
+        cores = np.asarray(jax.jit(jax.vmap(condition))(kernels).core)
     else:
         cores = np.stack([exact_core(model, kernel, noise) for kernel in kernels])
     named = {f"kernel {index}": core for index, core in enumerate(cores)}
     expected = {n: theirs.core(k, noise) for n, k in zip(named, kernels, strict=True)}
     row = Row(theirs.precision, CORE, largest_relative(named, expected))
     bound = BOUNDS[theirs.precision][CORE]
-    if model.config.core == "least-squares":
+    if low_rank(model).inverse.core == "least-squares":
         bound = max(bound, ITERATED_CORE_BOUND)
     return replace(row, bound=bound), {CORE: (named, expected)}
 
 
-def compare_start(ours: JaxSide, theirs: TorchSide, batch: Batch) -> tuple[list[Row], Start]:
+def compare_start(ours: JaxSide, theirs: TorchSide, batch: Examples) -> tuple[list[Row], Start]:
     """Compares outputs and gradients of the starting weights; returns them as well."""
     precision = ours.precision
     output, *seconds = timed(partial(ours.restore, batch), partial(theirs.restore, batch))
@@ -175,7 +170,7 @@ def compare_start(ours: JaxSide, theirs: TorchSide, batch: Batch) -> tuple[list[
 
 
 def distances_from_float64(start: Start, exact: Start) -> list[Row]:
-    """How far each side is, in float32, from JAX in float64: rounding alone, whose and how much."""
+    """Distances of either side, in float32, from JAX in float64: the rounding of each."""
     rows = []
     for quantity, sides in start.items():
         truth = exact[quantity][0]
@@ -189,11 +184,11 @@ def distances_from_float64(start: Start, exact: Start) -> list[Row]:
 
 
 def is_rounding(row: Row, rows: list[Row]) -> bool:
-    """Whether a difference in float32 is rounding, and JAX's no more than PyTorch's.
+    """Tells whether a difference in float32 is rounding, and JAX's no more than PyTorch's.
 
     Weights that were trained long amplify rounding until no two programs agree to the bound. A
-    difference is excused where JAX is no further from float64 than PyTorch is, and PyTorch within
-    `MOST_ROUNDING` times the bound: one that is further off than that is wrong, not rounded.
+    difference is accepted where JAX is no further from float64 than PyTorch is, and PyTorch within
+    `MOST_ROUNDING` times the bound. More than that is an error, not rounding.
     """
     found = {r.quantity: r.difference for r in rows if r.precision == "float32"}
     ours, theirs = (
@@ -205,7 +200,7 @@ def is_rounding(row: Row, rows: list[Row]) -> bool:
 
 
 def compare_training(
-    ours: JaxSide, theirs: TorchSide, batches: list[Batch]
+    ours: JaxSide, theirs: TorchSide, batches: list[Examples]
 ) -> tuple[list[Row], dict[str, list[Difference]]]:
     """Compares the weights after each Adam step, for both conventions of weight decay."""
     rows, curves = [], {}
@@ -229,7 +224,7 @@ def compare_training(
 
 
 def difference(a: Weights, b: Weights) -> Difference:
-    """Over all entries of two state dicts of the same names."""
+    """Difference over all entries of two state dicts of the same names."""
     gaps = np.concatenate([(a[name] - b[name]).ravel().astype(np.float64) for name in b])
     return Difference(float(np.abs(gaps).max()), float(np.sqrt(np.mean(gaps**2))))
 
@@ -247,12 +242,12 @@ def largest_relative(a: Weights, b: Weights) -> float:
 
 
 def timed(
-    ours: Callable[[], Result], theirs: Callable[[], Result], *, repeats: int = 3
+    ours: Callable[[], Result], theirs: Callable[[], Result]
 ) -> tuple[tuple[Result, Result], float, float]:
-    """The results of two functions, and their median times after a first call."""
+    """The results of two functions, and their median times of three calls after a first one."""
     results = ours(), theirs()
     seconds = []
-    for _ in range(repeats):
+    for _ in range(3):
         ticks = [time.perf_counter()]
         for function in (ours, theirs):
             function()
@@ -267,27 +262,34 @@ def starting_model(options: CompareOptions) -> tuple[Model, TrainConfig]:
     basis = None if options.basis is None else read_basis(options.basis)
     if options.weights is not None:
         model = read_model(options.weights, basis)
-        return model, options.train_config(model.config)
+        return model, options.train_config(faithful(model))
     support, rank = (options.support, options.rank) if basis is None else basis.left.shape
-    config = options.train_config(ModelConfig(support, rank, options.features))
+    architecture = Glra(support, rank, options.features)
+    config = options.train_config(architecture)
     if basis is None:
-        basis = training_basis(config)
+        basis = training_constants(config)
     key = jax.random.key(config.seed)
-    return initial_model(key, basis, start=config.start, features=config.features), config
+    model = initial_model(key, architecture, basis, initialization=config.initialization)
+    return model, config
 
 
-def photograph_batches(config: TrainConfig, basis: Basis) -> list[Batch]:
+def photograph_batches(config: TrainConfig, basis: Basis) -> list[Examples]:
     """The batch of each step, from the embedded photographs, in NumPy."""
     photographs = list(embedded_photographs("train").values())
-    planes = pack_planes(photographs, min_side=config.crop)
-    make = jax.jit(partial(training_batch, config))
-    return [jax.device_get(make(step, planes, basis)) for step in range(config.steps)]
+    packed = pack_photographs(photographs, min_side=config.crop)
+
+    @jax.jit
+    def make(step: jax.typing.ArrayLike) -> Examples:
+        batch = training_batch(config, step, packed, basis)
+        return Examples(batch.blurred, batch.condition.core, batch.sharp)
+
+    return [jax.device_get(make(step)) for step in range(config.steps)]
 
 
-def blur_kernels(config: TrainConfig, *, count: int = 8) -> np.ndarray:
-    """Kernels of the families that the batches are blurred with, in NumPy."""
+def blur_kernels(config: TrainConfig) -> np.ndarray:
+    """Eight kernels of the families that the batches are blurred with, in NumPy."""
     draw = jax.jit(jax.vmap(partial(sample_kernel, families=config.kernels)))
-    return np.asarray(draw(jax.random.split(jax.random.key(config.seed), count)))
+    return np.asarray(draw(jax.random.split(jax.random.key(config.seed), 8)))
 
 
 @contextmanager
@@ -313,7 +315,7 @@ def run(options: CompareOptions) -> list[Row]:
     curves, starts = {}, {}
     with jax.default_device(jax.devices("cpu")[0]):
         model, config = starting_model(options)
-        batches = photograph_batches(config, model.basis)
+        batches = photograph_batches(config, model.constants)
         kernels = blur_kernels(config)
         options.output.mkdir(parents=True)
         for precision in BOUNDS:

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
 def evaluate(options: EvaluateOptions) -> str:
     """Restores and scores everything, writes the results and returns the table.
 
-    What is scored is kept in the output folder at once; the same options go on with it.
+    Scores are written to the output folder at once; the same options resume from them.
 
     Raises:
       OSError, ImportError: what is named cannot be read.
@@ -92,7 +92,7 @@ def score_all(
 ) -> tuple[Results, list[Example]]:
     """Scores every image restored by every method; with some of the restored images.
 
-    What `progress` or `earlier` has is not done again, and all that is new is added to the former.
+    Scores in `progress` or `earlier` are not computed again; new ones are added to the former.
     """
     shown = set(choose_examples(len(cases), options.sheet))
     compiled: set[tuple[str, tuple[int, ...], tuple[int, ...]]] = set()
@@ -124,7 +124,7 @@ def score_all(
                     failures.append(
                         {"image": case.name, "method": method.label, "error": error_line}
                     )
-                    example.images[f"{method.label} failed"] = np.zeros_like(example.sharp)
+                    example.images[f"{method.title} failed"] = np.zeros_like(example.sharp)
                     bar.update()
                     continue
                 compiled.add(key)
@@ -133,10 +133,9 @@ def score_all(
             if scored.reused:
                 reused[method.label] += 1
             if scored.image is not None:
-                example.images[method.label] = scored.image
-                example.scores |= {
-                    r.method: r.psnr for r in scored.records if r.correction == AS_IT_IS
-                }
+                example.images[method.title] = scored.image
+                plain = next(r for r in scored.records if r.correction == AS_IT_IS)
+                example.scores[method.title] = plain.psnr
             bar.update()
         if index in shown:
             examples.append(example)

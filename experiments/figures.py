@@ -13,6 +13,7 @@ import tyro
 from tqdm import tqdm
 
 import glra_jax as gx
+from experiments.evaluation.model_files import low_rank
 from experiments.paper_figures.core_structure import compute_core_structure, draw_core_structure
 from experiments.paper_figures.feature_maps import (
     compute_map_comparison,
@@ -34,7 +35,7 @@ from experiments.paper_figures.truncation import (
     tabulate_truncation,
 )
 from experiments.pictures.drawing import csv_bytes, npz_bytes, png_bytes, save
-from experiments.training_runs.held_out import example_kernel
+from glra_jax.kernel_families import blur_family
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _paths(options: FigureOptions, name: str) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Options and what they name, read before anything long begins."""
+    """Options with the photographs and models that they name, read before the computation."""
 
     options: FigureOptions
     photographs: list[np.ndarray]
@@ -91,14 +92,23 @@ class Inputs:
     @classmethod
     def load(cls, options: FigureOptions) -> "Inputs":
         """Reads photographs and models."""
-        photographs = load_photographs(options.images, count=options.photographs, side=options.crop)
-        files = {"random start": options.random_model, "GLRA start": options.model}
+        photographs = load_photographs(
+            options.dataset,
+            options.split,
+            data_dir=options.data_dir,
+            count=options.photographs,
+            side=options.crop,
+        )
+        files = {
+            "random initialization": options.random_model,
+            "GLRA initialization": options.model,
+        }
         models = {}
         if "fig7" in options.only:
-            for start, file in files.items():
+            for initialization, file in files.items():
                 if file is not None:
-                    models[start] = gx.load_model(file)
-                    support = models[start].config.support
+                    models[initialization] = gx.load_model(file)
+                    support = low_rank(models[initialization]).support
                     if options.kernels.max_size > support:
                         raise ValueError(
                             f"{file} has the support {support}, too small for kernels.max_size "
@@ -130,8 +140,11 @@ class Inputs:
 
 Progress = Callable[[Sequence[Any]], Any]
 
+
 # One compiled function is quicker than the many that it is made of.
-_example = jax.jit(example_kernel, static_argnames=("family", "size"))
+@partial(jax.jit, static_argnames=("family", "size"))
+def _example(family: str, size: int) -> jax.Array:
+    return blur_family(family).example(size)
 
 
 def _draw_fig1(inputs: Inputs, track: Progress) -> Drawn:
@@ -169,16 +182,21 @@ def _draw_fig7(inputs: Inputs, track: Progress) -> Drawn:
     kernel = _example(options.blur, options.kernels.max_size)
     models = {}
     basis = None if len(inputs.models) == 2 else inputs.basis()
-    for start, kind in (("random start", "random"), ("GLRA start", "glra")):
-        if start in inputs.models:
+    for initialization, kind in (
+        ("random initialization", "random"),
+        ("GLRA initialization", "glra"),
+    ):
+        if initialization in inputs.models:
             file = options.random_model if kind == "random" else options.model
-            models[f"{start}: {file}"] = inputs.models[start]
+            models[f"{initialization}: {file}"] = inputs.models[initialization]
         else:
             assert basis is not None
-            models[f"{start}, untrained"] = gx.initial_model(
-                inputs.key(3), basis, start=kind, features=options.features,
-                regularization=options.regularization,
-            )  # fmt: skip
+            support, rank = basis.left.shape
+            inverse = gx.Inverse(options.regularization)
+            network = gx.Glra(support, rank, options.features, inverse)
+            models[f"{initialization}, untrained"] = gx.initial_model(
+                inputs.key(3), network, basis, initialization=kind
+            )
     photograph = grey(inputs.photographs[0])
     data = compute_map_comparison(
         inputs.key(2), photograph, kernel, models, noise=options.noise, track=track

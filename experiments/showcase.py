@@ -1,6 +1,6 @@
 """Draws a model beside the best classical method: `python -m experiments.showcase`.
 
-Four photographs: Gaussian, disk and motion blur, and motion blur of lights that are blown out.
+Four photographs: Gaussian, disk and motion blur, and motion blur of overexposed lights.
 """
 
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ import tyro
 from tqdm import tqdm
 
 import glra_jax as gx
-from experiments.baselines import BASELINES
+from experiments.baselines import BASELINES, baseline_named
 from experiments.evaluation.sheet import Example, draw_sheet
-from experiments.training_runs.held_out import example_kernel
 from glra_jax import validation
 from glra_jax.atomic_files import write_atomically
 from glra_jax.datasets import embedded_photographs
-from glra_jax.model import DEFAULT_MODEL
+from glra_jax.kernel_families import blur_family
+from glra_jax.model_files import DEFAULT_MODEL
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A photograph and what is done to it.
+    """A photograph and its degradation.
 
     Attributes:
       photograph: name of one that comes with scikit-image.
@@ -49,7 +49,7 @@ SCENES = (
     Scene("rocket", "motion", 27, exposure=1.6, corner=(100, 120)),
 )
 _PART = (300, 400)  # rows and columns
-_EDGE = 16  # not shown and not scored: what lies beyond the frame is guessed
+_EDGE = 16  # not shown and not scored: it depends on the continuation outside the frame
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class ShowcaseOptions:
       output: PNG file.
       model: name or file of the model.
       baselines: classical methods; of each photograph the one of highest PSNR is shown.
-      noise: standard deviation of the noise, above 0; all methods are told.
+      noise: standard deviation of the noise, above 0; all methods know it.
       overwrite: allow the file to be replaced.
     """
 
     output: Path = Path("runs/showcase.png")
     model: str = DEFAULT_MODEL
-    baselines: tuple[str, ...] = ("wiener", "richardson_lucy", "hl", "tv_saturated", "epll", "vem")
+    baselines: tuple[str, ...] = tuple(BASELINES)
     noise: float = 0.01
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
 
@@ -75,19 +75,19 @@ class ShowcaseOptions:
         if not self.baselines:
             raise ValueError("baselines is empty; name at least one of " + ", ".join(BASELINES))
         for baseline in self.baselines:
-            validation.check_choice(baseline, "baselines", tuple(BASELINES))
+            baseline_named(baseline)
 
 
 def degrade_scene(scene: Scene, key: jax.Array, noise: float) -> tuple[jax.Array, ...]:
     """Makes the truth, the blurred image and the kernel; both images as a sensor clips them.
 
-    Light is blurred before the sensor clips it, so that a light that is too bright smears white.
+    Light is blurred before the sensor clips it, so that bright lights smear white.
     """
     photographs = embedded_photographs("train") | embedded_photographs("test")
     (top, left), (height, width) = scene.corner, _PART
     part = photographs[scene.photograph][top : top + height, left : left + width]
     light = scene.exposure * jnp.asarray(part, jnp.float32) / 255.0
-    kernel = example_kernel(scene.family, scene.size)
+    kernel = blur_family(scene.family).example(scene.size)
     blurred = gx.blur(light, kernel, boundary="valid")
     blurred = blurred + noise * jax.random.normal(key, blurred.shape)
     edge = scene.size // 2
@@ -97,11 +97,11 @@ def degrade_scene(scene: Scene, key: jax.Array, noise: float) -> tuple[jax.Array
 def restore_scene(
     scene: Scene, key: jax.Array, model: gx.Model, options: ShowcaseOptions
 ) -> Example:
-    """One photograph blurred, by the best baseline, and by the model, with its scores."""
+    """Restores one photograph by all methods; blurred, best baseline and model are shown."""
     sharp, blurred, kernel = degrade_scene(scene, key, options.noise)
     restored = {"blurred": blurred}
     restored |= {
-        name: BASELINES[name](blurred, kernel, noise=options.noise, family=scene.family)
+        name: BASELINES[name].restore(blurred, kernel, noise=options.noise, family=scene.family)
         for name in tqdm(options.baselines, desc=scene.photograph, unit="method")
     }
     restored[options.model] = gx.deconvolve(blurred, kernel, model, noise=options.noise)
@@ -121,7 +121,7 @@ def restore_scene(
 
 
 def restore_all(options: ShowcaseOptions) -> Iterator[Example]:
-    """All photographs, one by one."""
+    """Restores the photographs, one by one."""
     model = gx.load_model(options.model)
     for index, scene in enumerate(SCENES):
         yield restore_scene(scene, jax.random.key(index), model, options)

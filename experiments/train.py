@@ -4,7 +4,7 @@ import csv
 import json
 import logging
 import time
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -15,18 +15,19 @@ from tqdm import tqdm
 from experiments.pictures.training_sheet import save_curve, save_sheet
 from experiments.training_runs.held_out import restore_held_out, score_table
 from experiments.training_runs.options import TrainOptions, describe_run, parse
-from experiments.training_runs.photographs import load_planes
-from glra_jax.lowrank import Basis
-from glra_jax.model import Model, load_model, save_model
-from glra_jax.training.basis_cache import cached_training_basis, default_cache_folder
+from experiments.training_runs.photographs import load_packed
+from glra_jax.model import Model, abstract_model
+from glra_jax.model_files import load_model, save_model
+from glra_jax.networks.architecture import Constants, Params
 from glra_jax.training.checkpoints import CheckpointError, Checkpoints, Saved
 from glra_jax.training.config import TrainConfig
+from glra_jax.training.constants_cache import cached_training_constants, default_cache_folder
 from glra_jax.training.step import (
     Metrics,
     TrainState,
-    check_initial,
     create_state,
     data_mesh,
+    initial_params,
     make_train_step,
     replicated,
     trained_model,
@@ -48,19 +49,18 @@ def train(options: TrainOptions) -> None:
     """Trains, or goes on training, and leaves everything in the work directory."""
     config, folder = options.config, options.folder
     initial = None if options.initial is None else load_model(options.initial)
-    if initial is not None:
-        check_initial(config, initial)
-    planes = load_planes(options)
-    description = describe_run(config, planes, initial)
+    adopted = None if initial is None else adopt(config, initial)
+    photographs = load_packed(options)
+    description = describe_run(config, photographs, initial)
     mesh = data_mesh(config.batch)
     print(f"{len(mesh.devices.flat)} of {jax.device_count()} {jax.default_backend()} device(s)")
 
     with Checkpoints(folder / "checkpoints", description=description) as checkpoints:
         if checkpoints.latest_step() is None:
             check_unused(folder, config)
-        state, basis = start_or_resume(options, checkpoints, mesh, initial)
+        state, constants = start_or_resume(options, checkpoints, mesh, adopted)
         (folder / "config.json").write_text(config_text(config))
-        planes = jax.device_put(planes, replicated(mesh))
+        photographs = jax.device_put(photographs, replicated(mesh))
         log = MetricsLog(folder / "metrics.csv", first_step=int(state.step))
         train_step = make_train_step(config, mesh)
 
@@ -68,7 +68,7 @@ def train(options: TrainOptions) -> None:
         bar = tqdm(total=config.steps, initial=first, unit="step", desc="training", smoothing=0.1)
         pending: list[Metrics] = []
         for step in range(first + 1, config.steps + 1):
-            state, metrics = train_step(state, planes, basis)
+            state, metrics = train_step(state, photographs, constants)
             pending.append(metrics)
             bar.update()
             saves = step % options.checkpoint_every == 0 or step == config.steps
@@ -77,15 +77,15 @@ def train(options: TrainOptions) -> None:
                 bar.set_postfix(loss=f"{row['loss']:.2f}", psnr=f"{row['psnr']:.2f} dB")
                 pending = []
             if saves:
-                checkpoints.save(Saved(state, basis))
+                checkpoints.save(Saved(state, constants))
         bar.close()
         log.close()
-    report(options, state, basis)
+    report(options, state, constants)
 
 
 def config_text(config: TrainConfig) -> str:
-    """What `config.json` holds."""
-    return json.dumps(asdict(config), indent=2) + "\n"
+    """Text of `config.json`."""
+    return json.dumps(config.describe(), indent=2) + "\n"
 
 
 def check_unused(folder: Path, config: TrainConfig) -> None:
@@ -105,34 +105,39 @@ def check_unused(folder: Path, config: TrainConfig) -> None:
         )
 
 
+def adopt(config: TrainConfig, initial: Model) -> tuple[Constants | None, Params]:
+    """Constants, where they are not fitted anew, and weights of a model to start from."""
+    return config.architecture.adopt(initial.architecture, initial.constants, initial.params)
+
+
 def start_or_resume(
     options: TrainOptions,
     checkpoints: Checkpoints,
     mesh: jax.sharding.Mesh,
-    initial: Model | None,
-) -> tuple[TrainState, Basis]:
+    adopted: tuple[Constants | None, Params] | None,
+) -> tuple[TrainState, Constants]:
     """The state to go on from, replicated over the mesh."""
     config = options.config
     if checkpoints.latest_step() is None:
-        if initial is not None and config.trained == "all":
-            basis = initial.basis
-        else:
-            print(f"fitting the basis on {config.basis_kernels} pseudo-inverse kernels")
-            basis = cached_training_basis(config, options.cache or default_cache_folder())
-        start = create_state(config, basis, initial), basis
+        constants, params = (None, None) if adopted is None else adopted
+        if constants is None:
+            print(f"fitting what is not trained on {config.basis_kernels} blur kernels")
+            constants = cached_training_constants(config, options.cache or default_cache_folder())
+        if params is None:
+            params = initial_params(config, constants)
+        start = create_state(config, params), constants
         # Copies: a step takes over its state's memory, the model's own among it.
         return jax.device_put(jax.tree.map(jnp.copy, start), replicated(mesh))
 
-    left, right = (jnp.zeros((config.support, config.rank)) for _ in range(2))
-    like = jax.eval_shape(
-        lambda basis: Saved(create_state(config, basis), basis), Basis(left, right)
-    )
+    abstract = abstract_model(config.architecture)
+    state = jax.eval_shape(partial(create_state, config), abstract.params)
     like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), like
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)),
+        Saved(state, abstract.constants),
     )
     saved = checkpoints.restore(like)
     print(f"resuming {options.folder} at step {int(saved.state.step)} of {config.steps}")
-    return saved.state, saved.basis
+    return saved.state, saved.constants
 
 
 class MetricsLog:
@@ -177,10 +182,10 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(file) if all(row.get(c) for c in _COLUMNS)]
 
 
-def report(options: TrainOptions, state: TrainState, basis: Basis) -> None:
+def report(options: TrainOptions, state: TrainState, constants: Constants) -> None:
     """Writes the model, scores it on held-out photographs, and draws pictures."""
     config, folder = options.config, options.folder
-    model = trained_model(config, state, basis)
+    model = trained_model(config, state, constants)
     save_model(model, folder / "model.safetensors", overwrite=True)
     print("restoring photographs that were not trained on")
     examples = restore_held_out(model, config)
@@ -197,7 +202,7 @@ def report(options: TrainOptions, state: TrainState, basis: Basis) -> None:
     if options.preset == "smoke":
         print(
             "\nThis was a smoke run: it shows that everything works, not what the method can do.\n"
-            "To train for real: python -m experiments.train --preset paper --bsds500 DIR"
+            "To train for real: python -m experiments.train --preset paper --dataset bsds500"
         )
 
 

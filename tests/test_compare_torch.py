@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.fft
-from test_caffe import net_bytes, random_layers
+from caffe_files import net_bytes, random_layers
 
 import glra_jax as gx
 from experiments import compare_torch
@@ -18,8 +18,6 @@ from experiments.evaluation.model_files import read_model
 from experiments.torch_comparison import sides as torch_sides
 from experiments.torch_comparison.report import Row
 from glra_jax import interop
-from glra_jax.restoration import core_for
-from glra_jax.training.batches import Batch
 
 torch = pytest.importorskip("torch")
 from experiments.torch_comparison import reference as torch_reference  # noqa: E402
@@ -65,7 +63,7 @@ def weights(basis, tmp_path_factory):
 def model_file(weights):
     """The same weights as a model with all settings of its pseudo-inverse."""
     path = weights.with_suffix(".safetensors")
-    gx.save_model(interop.load_torch_model(weights, **SETTINGS), path)
+    gx.save_model(interop.load_torch_model(weights, inverse=gx.Inverse(**SETTINGS)), path)
     return path
 
 
@@ -193,14 +191,14 @@ def test_a_wrong_network_is_found_out(weights, monkeypatch):
         torch_reference.Core, "forward", lambda self, x, M: right(self, x, M.transpose(-1, -2))
     )
     model = interop.load_torch_model(weights)
-    config = compare_torch.CompareOptions(steps=1, patch=40).train_config(model.config)
+    config = compare_torch.CompareOptions(steps=1, patch=40).train_config(model.architecture)
     sides = (
         compare_torch.JaxSide(model, config, precision="float32", method="direct"),
         compare_torch.TorchSide(model, config, precision="float32"),
     )
     rng = np.random.default_rng(0)
     shapes = ((1, 40, 40, 1), (1, RANK, RANK), (1, 14, 14, 1))
-    batch = Batch(*(rng.random(shape) for shape in shapes))
+    batch = torch_sides.Examples(*(rng.random(shape) for shape in shapes))
     rows, _ = compare_torch.compare_start(*sides, batch)
     assert [row.difference > row.bound for row in rows] == [True, True]
 
@@ -259,8 +257,9 @@ def test_a_wrong_core_is_above_the_bound(model_file, monkeypatch, precision, cor
 
     monkeypatch.setattr(torch_reference.LowRankBasis, "forward", forward)
     model = gx.load_model(model_file)
-    model = replace(model, config=replace(model.config, core=core))
-    config = compare_torch.CompareOptions(**SMALL).train_config(model.config)
+    inverse = replace(model.architecture.inverse, core=core)
+    model = replace(model, architecture=replace(model.architecture, inverse=inverse))
+    config = compare_torch.CompareOptions(**SMALL).train_config(model.architecture)
     theirs = torch_sides.TorchSide(model, config, precision=precision)
     kernels = np.stack([gx.gaussian_kernel(sigma=sigma, size=9) for sigma in (1.0, 2.0)])
     row, start = compare_torch.compare_cores(model, kernels, config, theirs)
@@ -270,29 +269,26 @@ def test_a_wrong_core_is_above_the_bound(model_file, monkeypatch, precision, cor
 
 def test_compiling_is_left_out_of_the_first_step(weights, monkeypatch):
     model = interop.load_torch_model(weights)
-    config = compare_torch.CompareOptions(steps=1, patch=40).train_config(model.config)
+    config = compare_torch.CompareOptions(steps=1, patch=40).train_config(model.architecture)
     side = compare_torch.JaxSide(model, config, precision="float32", method="direct")
     monkeypatch.setattr(side, "_gradient", lambda params, batch: params)
-    events = []
+    compiling = []
 
     def optimizer(config, make=torch_sides.optimizer):
         tx = make(config)
 
-        def update(*arguments):
-            events.append("traced")
+        def update(*arguments):  # called while it is compiled, and as if that took an hour
+            compiling.append(3600.0)
             return tx.update(*arguments)
 
         return tx._replace(update=update)
 
-    def clock():
-        events.append("clock")
-        return 0.0
-
     monkeypatch.setattr(torch_sides, "optimizer", optimizer)
-    monkeypatch.setattr(torch_sides.time, "perf_counter", clock)
-    batch = Batch(*(np.zeros((1, 1)) for _ in range(3)))
-    assert len(list(side.train([batch], "Adam"))) == 1
-    assert events == ["traced", "clock", "clock"]
+    monkeypatch.setattr(torch_sides.time, "perf_counter", lambda: sum(compiling))
+    batch = torch_sides.Examples(*(np.zeros((1, 1)) for _ in range(3)))
+    ((_, seconds),) = side.train([batch], "Adam")
+    assert compiling
+    assert seconds < 3600
 
 
 @pytest.mark.parametrize("difference", [2e-5, np.nan])
@@ -324,17 +320,20 @@ def test_ends_with_an_error_above_a_bound(monkeypatch, difference):
 
 
 def test_weights_of_every_kind(weights, basis, tmp_path):
+    pytest.importorskip("google.protobuf")
     model = interop.load_torch_model(weights)
     gx.save_model(model, tmp_path / "own.safetensors")
     interop.save_torch_model(model, tmp_path / "torch.safetensors")
     for path in (weights, tmp_path / "own.safetensors", tmp_path / "torch.safetensors"):
         read = read_model(str(path), None)
         jax.tree.map(np.testing.assert_array_equal, read.params, model.params)
-        jax.tree.map(np.testing.assert_array_equal, read.basis, model.basis)
+        jax.tree.map(np.testing.assert_array_equal, read.constants, model.constants)
     bare = {name: value for name, value in torch.load(weights).items() if "basis" not in name}
     torch.save(bare, tmp_path / "bare.pt")
     read = read_model(str(tmp_path / "bare.pt"), basis)
-    jax.tree.map(np.testing.assert_array_equal, (read.basis, read.params), (basis, model.params))
+    jax.tree.map(
+        np.testing.assert_array_equal, (read.constants, read.params), (basis, model.params)
+    )
 
     layers = random_layers(SUPPORT, RANK, FEATURES)
     (tmp_path / "net.caffemodel").write_bytes(net_bytes(layers))
@@ -345,7 +344,7 @@ def test_weights_of_every_kind(weights, basis, tmp_path):
         read_model(str(tmp_path / "net.caffemodel"), None)
     with pytest.raises(ValueError, match="leave --basis out"):
         read_model(str(tmp_path / "own.safetensors"), basis)
-    with pytest.raises(ValueError, match=r"torch\.safetensors.* and another basis was given"):
+    with pytest.raises(ValueError, match=r"torch\.safetensors.*another basis"):
         read_model(str(tmp_path / "torch.safetensors"), basis)
     with pytest.raises(ValueError, match=r"bare\.pt.* holds no basis\.left"):
         read_model(str(tmp_path / "bare.pt"), None)
@@ -362,17 +361,17 @@ def test_a_fresh_network(basis, tmp_path, monkeypatch):
         fitted.append(config)
         return basis
 
-    monkeypatch.setattr(compare_torch, "training_basis", fit)
+    monkeypatch.setattr(compare_torch, "training_constants", fit)
     options = compare_torch.CompareOptions(patch=40, support=SUPPORT, rank=RANK, features=FEATURES)
     model, config = compare_torch.starting_model(options)
     assert fitted == [config]
-    assert model.config == gx.ModelConfig(SUPPORT, RANK, FEATURES, 0.01)
+    assert model.architecture == gx.Glra(SUPPORT, RANK, FEATURES)
     kernel = model.params["vertical"]["kernel"]
     np.testing.assert_array_equal(kernel[::-1, 0, 0], basis.left)
 
-    def remember(key, basis, **options):
-        del key
-        return basis, options
+    def remember(key, architecture, basis, **options):
+        del key, options
+        return basis, architecture
 
     monkeypatch.setattr(compare_torch, "initial_model", remember)
     np.savez(tmp_path / "basis.npz", left=basis.left, right=basis.right)
@@ -381,7 +380,7 @@ def test_a_fresh_network(basis, tmp_path, monkeypatch):
     assert fitted == [config]
     jax.tree.map(np.testing.assert_array_equal, read, basis)
     np.savez(tmp_path / "basis.npz", left=basis.left, right=basis.right * np.nan)
-    with pytest.raises(ValueError, match=r"basis\.npz holds no basis: basis\.right holds NaN"):
+    with pytest.raises(ValueError, match=r"basis\.npz.*basis\.right.*NaN"):
         compare_torch.starting_model(from_file)
 
 
@@ -399,10 +398,9 @@ def test_batches_of_photographs(run):
 
 
 def test_both_sides_train_with_the_settings_of_the_model():
-    config = compare_torch.CompareOptions(**SMALL).train_config(
-        gx.ModelConfig(SUPPORT, RANK, FEATURES, **SETTINGS)
-    )
-    assert {name: getattr(config, name) for name in SETTINGS} == SETTINGS
+    architecture = gx.Glra(SUPPORT, RANK, FEATURES, gx.Inverse(**SETTINGS))
+    config = compare_torch.CompareOptions(**SMALL).train_config(architecture)
+    assert config.architecture == architecture
 
 
 @pytest.mark.parametrize("shape", [(9, 9), (6, 9), (1, 1)])
@@ -420,16 +418,11 @@ def test_least_squares_cores_are_the_same_in_torch(basis, shape):
         **settings,
     )
     expected = network.core_of(torch.from_numpy(kernel), 0.02).numpy()
-    model = gx.Model(
-        gx.Basis(*(jnp.asarray(side, jnp.float32) for side in (left, right))),
-        {},
-        gx.ModelConfig(SUPPORT, RANK, FEATURES, core="least-squares", **settings),
-    )
-    ours = jax.jit(partial(core_for, noise=0.02, regularization=None))
-    found = ours(model, jnp.asarray(kernel, jnp.float32))
+    sides = gx.Basis(*(jnp.asarray(side, jnp.float32) for side in (left, right)))
+    ours = partial(gx.deconvolution_core, sides, jnp.asarray(kernel, jnp.float32), noise=0.02)
+    found = ours(inverse=gx.Inverse(core="least-squares", **settings))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    projected = replace(model, config=replace(model.config, core="projection"))
-    other = ours(projected, jnp.asarray(kernel, jnp.float32))
+    other = ours(inverse=gx.Inverse(**settings))
     if shape != (1, 1):
         assert np.abs(other - expected).max() > 0.01 * np.abs(expected).max()
 
@@ -462,13 +455,10 @@ def test_torch_inverse_and_core_against_numpy(basis, shape, noise):
     )
     found = network.core_of(tensor, noise).numpy()
     np.testing.assert_allclose(found, core, rtol=0, atol=1e-10)
-    model = gx.Model(
-        gx.Basis(*(jnp.asarray(side, jnp.float32) for side in (left, right))),
-        {},
-        gx.ModelConfig(SUPPORT, RANK, FEATURES, **settings),
+    sides = gx.Basis(*(jnp.asarray(side, jnp.float32) for side in (left, right)))
+    found = gx.deconvolution_core(
+        sides, jnp.asarray(kernel, jnp.float32), inverse=gx.Inverse(**settings), noise=noise
     )
-    ours = jax.jit(partial(core_for, regularization=None))
-    found = ours(model, jnp.asarray(kernel, jnp.float32), noise=noise)
     np.testing.assert_allclose(found, core, rtol=0, atol=2e-4 * np.abs(core).max())
     if noise:  # the noise counts
         assert np.abs(network.core_of(tensor).numpy() - core).max() > 0.003 * np.abs(core).max()

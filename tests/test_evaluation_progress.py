@@ -184,8 +184,8 @@ def test_a_failure_costs_no_other_record(arguments, monkeypatch, triplets, tmp_p
 
     monkeypatch.setattr(evaluate, "collect", collect_failing)
     message = (
-        r"4 of 9 restorations failed.*broken on a: integer division or modulo by zero;.*"
-        r"wiener:noise_to_signal=0\.01 on c: the output has 7920 NaN.*--overwrite tries these"
+        r"4 of 9 restorations failed.*broken on a: .*by zero.*"
+        r"wiener:noise_to_signal=0\.01 on c: .*7920 NaN"
     )
     with pytest.raises(SystemExit, match=message):
         evaluate.main(arguments)

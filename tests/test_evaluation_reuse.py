@@ -53,13 +53,13 @@ def test_only_new_methods_are_run(start, restored, capsys):
     restored.clear()
     new = start("new", wiener, other, reuse=former.parent)
     assert restored == [(name, other) for name in NAMES]
-    assert "scores of 3 of 6 restorations were taken over" in capsys.readouterr().out
+    assert "3 of 6 restorations" in capsys.readouterr().out
     results = read_results(new)
     assert results.reused == {wiener: 3}
     rows = [row for row in results.records if row.method == wiener]
     assert rows == [row for row in read_results(former).records if row.method == wiener]
     text = (new.parent / "results.md").read_text()
-    assert f"where their times are: {wiener} (3), of 3 images." in text
+    assert f"{wiener} (3)" in text
     lines = [line for line in text.splitlines() if "| as it is |" in line]
     assert lines[0].startswith(f"| {wiener} ")
     assert lines[0].endswith(" |  |")  # no times
@@ -116,8 +116,8 @@ def test_other_weights_are_not_taken_for_the_same(triplets, tmp_path, random_mod
     ]
     gx.save_model(random_model, path)
     evaluate.main([*common, "--output", str(tmp_path / "former")])
-    basis = gx.Basis(random_model.basis.left, -random_model.basis.right)
-    gx.save_model(replace(random_model, basis=basis), path, overwrite=True)
+    basis = gx.Basis(random_model.constants.left, -random_model.constants.right)
+    gx.save_model(replace(random_model, constants=basis), path, overwrite=True)
     restored.clear()
     reuse = ["--reuse", str(tmp_path / "former")]
     evaluate.main([*common, "--output", str(tmp_path / "new"), *reuse])

@@ -12,6 +12,7 @@ import scipy.stats
 from skimage import metrics as reference
 
 from experiments import tables
+from experiments.evaluation import scores
 from experiments.evaluation.paper_tables import paper_numbers, write_tables
 from experiments.evaluation.report import format_markdown
 from experiments.evaluation.results import (
@@ -77,9 +78,10 @@ class TestBootstrap:
         assert found.high == pytest.approx(expected.high, abs=0.06 * spread)
 
     @pytest.mark.parametrize("count", [6, 10, 40])
-    def test_covers_the_truth_as_often_as_it_says(self, count):
+    def test_covers_the_truth_as_often_as_it_says(self, count, monkeypatch):
+        monkeypatch.setattr(scores, "RESAMPLES", 2000)
         samples = np.random.default_rng(7).normal(size=(400, count))
-        found = [bootstrap(row, resamples=2000) for row in samples]
+        found = [bootstrap(row) for row in samples]
         covered = np.mean([one.low <= 0.0 <= one.high for one in found])
         assert 0.91 <= covered <= 0.98
 
@@ -107,9 +109,10 @@ class TestBootstrap:
         independent = bootstrap(values)
         assert found.high - found.low > 2.5 * (independent.high - independent.low)
 
-    def test_photographs_of_several_sizes(self):
+    def test_photographs_of_several_sizes(self, monkeypatch):
+        monkeypatch.setattr(scores, "RESAMPLES", 50_000)
         names = ["a", *"bbcdef"]
-        found = bootstrap([0.0, 3.0, 3.0, 0.0, 0.0, 0.0, 0.0], names, resamples=50_000)
+        found = bootstrap([0.0, 3.0, 3.0, 0.0, 0.0, 0.0, 0.0], names)
         assert found.mean == pytest.approx(6 / 7)
         # Means are 6k / (6 + k) if b is drawn k times; the upper end is that of 6 draws of 6.
         assert found.low == 0.0
@@ -153,8 +156,8 @@ def results(kernel="gaussian", noise=0.01, kinds=("hl", "model", "wiener"), psnr
     config = {
         "data": "BSDS500 val",
         "triplets": None,
-        "bsds500": "val",
-        "images": None,
+        "dataset": "bsds500",
+        "split": "val",
         "kernel": kernel,
         "protocol": "release",
         "noise": noise,
@@ -201,7 +204,7 @@ def test_markdown_of_several_kernels():
     # Two photographs have no interval, however many kernels there are.
     assert "| my hl | as it is | 25.50 |" in text
     assert "No intervals: fewer than 6 photographs." in text
-    assert "by photographs' means over their kernels, outputs as it is" in text
+    assert "means over their kernels" in text
 
 
 def test_intervals_of_several_kernels():
@@ -216,7 +219,6 @@ def test_intervals_of_several_kernels():
         (row,) = [line for line in text.splitlines() if "| my hl | as it is |" in line]
         low, high = map(float, re.search(r"25\.50 \[([\d.]+), ([\d.]+)\]", row).groups())
         assert [low, high] == pytest.approx([expected.low, expected.high], abs=0.1)
-    assert "interval of the mean over photographs, each with all its kernels" in text
 
 
 def test_labels_do_not_break_tables():
@@ -253,6 +255,43 @@ class TestReadResults:
         assert run == results()
         assert run.photographs == {"x": "x", "y": "y"}
 
+    def test_the_linear_restoration_by_its_former_name(self, tmp_path):
+        """Files of before it was renamed; tables add the number of the paper's equation."""
+
+        def rename(content):
+            content["reused"] = {"my wiener": 1}
+            for text in ("methods", "records", "failures", "reused"):
+                where = content["config"] if text == "methods" else content
+                renamed = json.dumps(where[text]).replace("my wiener", "eq8:noise_weight=60")
+                where[text] = json.loads(renamed.replace('"wiener"', '"eq8"'))
+
+        run = read_results(self.damage(tmp_path, rename))
+        label = "linear:noise_weight=60"
+        assert [(m["label"], m["kind"]) for m in run.config["methods"]][-1] == (label, "linear")
+        assert [r.psnr for r in run.records if r.method == label] == [25, 27, 29, 26, 28, 30]
+        assert run.reused == {label: 1}
+        text = format_markdown(run)
+        assert "| linear (eq. 8):noise_weight=60 | as it is | 25.50 |" in text
+        assert "eq8" not in text
+        assert "| linear (eq. 8):noise_weight=60 | 25.50 |" in write([run])
+
+    @pytest.mark.parametrize(
+        ("old", "expected"),
+        [
+            ({"bsds500": "val", "images": None}, ("bsds500", "val")),
+            ({"bsds500": None, "images": "bsd100"}, ("folder", "all")),
+            ({"bsds500": None, "images": None}, ("embedded", "test")),
+            ({"bsds500": None, "images": None, "triplets": "t"}, (None, None)),
+        ],
+    )
+    def test_older_files_have_an_option_for_each_dataset(self, tmp_path, old, expected):
+        content = json.loads(format_json(results()))
+        del content["config"]["dataset"], content["config"]["split"]
+        content["config"] |= old
+        (tmp_path / "results.json").write_text(json.dumps(content))
+        config = read_results(tmp_path / "results.json").config
+        assert (config["dataset"], config["split"]) == expected
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -262,7 +301,7 @@ class TestReadResults:
             (lambda c: c["cases"].pop(), "18 scores for 9"),
             (lambda c: c["records"].append(c["records"][0]), "19 scores for 18"),
             (lambda c: c.pop("cases"), "lacks 'cases'"),
-            (lambda c: c["config"].update(bsds500=["val"]), r"config: bsds500 is \['val'\]"),
+            (lambda c: c["config"].update(dataset=["val"]), r"config: dataset is \['val'\]"),
             (lambda c: c["config"].update(kernel=3), "config: kernel is 3"),
             (lambda c: c["config"].update(noise="x"), "config: noise is 'x'"),
             (lambda c: c["records"][4].update(psnr="x"), "a record: psnr is 'x'"),
@@ -365,13 +404,13 @@ class TestTables:
             ({"protocol": "release"}, None, ["2 Gaussian 1"]),
             ({"protocol": "release", "noise": 0.02}, None, []),  # its deviation is 0.58 %
             ({"protocol": "paper", "noise": 0.02}, None, ["3 Gaussian 2"]),
-            ({"protocol": "paper", "bsds500": "bsd100"}, None, ["1 Gaussian 1", "2 Gaussian 1"]),
-            ({"protocol": "paper", "bsds500": "train"}, None, ["1 Gaussian 1"]),
-            ({"protocol": "paper", "bsds500": None}, None, ["1 Gaussian 1"]),  # embedded
-            ({"protocol": "paper", "bsds500": None, "images": "x"}, None, []),
+            ({"protocol": "paper", "split": "bsd100"}, None, ["1 Gaussian 1", "2 Gaussian 1"]),
+            ({"protocol": "paper", "split": "train"}, None, ["1 Gaussian 1"]),
+            ({"protocol": "paper", "dataset": "embedded", "split": "test"}, None, ["1 Gaussian 1"]),
+            ({"protocol": "paper", "dataset": "folder", "split": "all"}, None, []),
             ({"kernel": "k.npz"}, None, []),
             ({"margin": 0}, None, []),
-            ({"kernel": None, "triplets": "t", "bsds500": None}, None, []),
+            ({"kernel": None, "triplets": "t", "dataset": None, "split": None}, None, []),
             ({"kernel": None, "triplets": "t"}, ("gaussian", "gaussian"), ["2 Gaussian 1"]),
             ({"kernel": None, "triplets": "t"}, ("disk", "disk"), ["2 disk 1"]),
             ({"kernel": None, "triplets": "t"}, ("disk", "gaussian"), []),

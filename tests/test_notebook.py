@@ -46,7 +46,7 @@ def check(printed: str, pictures: int, gain: float) -> None:
     scores = decibels(printed)
     assert list(scores) == ["Gaussian", "disk", "motion"]
     for name, psnr in scores.items():
-        assert list(psnr) == ["blurred", "eq. 8 alone", "restored"]
+        assert list(psnr) == ["blurred", "linear alone", "restored"]
         assert psnr["restored"] > psnr["blurred"] + gain, name
     # The cells themselves compare these derivatives with difference quotients.
     assert printed.count("difference quotient") == 3

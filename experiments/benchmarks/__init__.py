@@ -1,1 +1,1 @@
-"""What `python -m experiments.benchmark` measures, a module for each subject."""
+"""Measurements of `python -m experiments.benchmark`, a module for each subject."""

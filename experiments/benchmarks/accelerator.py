@@ -1,4 +1,4 @@
-"""Training steps on a GPU or TPU: ways of computing, precisions, and the share of the peak."""
+"""Training steps on a GPU or TPU: methods of correlating, precisions, and the share of the peak."""
 
 import time
 from collections.abc import Callable
@@ -16,6 +16,8 @@ from experiments.benchmarks.timing import Comparison, compare
 
 PRECISIONS = ("float32", "tensorfloat32")
 
+_REPEATS = 10  # products of which the fastest counts
+
 
 def at_precision(precision: str, run: Callable[[], object]) -> Callable[[], object]:
     """A function that calls another with JAX's default precision of products set."""
@@ -27,13 +29,12 @@ def at_precision(precision: str, run: Callable[[], object]) -> Callable[[], obje
     return call
 
 
-def peak_rate(precision: str, *, size: int, repeats: int = 10) -> float:
-    """Operations a second of one large square matrix product, the most that can be hoped for.
+def peak_rate(precision: str, *, size: int) -> float:
+    """Operations a second of one large square matrix product, an upper bound.
 
     Args:
       precision: of the product.
       size: side of the matrices.
-      repeats: products of which the fastest counts.
 
     Returns:
       Additions and multiplications a second.
@@ -42,7 +43,7 @@ def peak_rate(precision: str, *, size: int, repeats: int = 10) -> float:
     product = at_precision(precision, lambda: jax.block_until_ready(jnp.matmul(square, square)))
     product()
     seconds = []
-    for _ in range(repeats):
+    for _ in range(_REPEATS):
         start = time.perf_counter()
         product()
         seconds.append(time.perf_counter() - start)
@@ -52,29 +53,29 @@ def peak_rate(precision: str, *, size: int, repeats: int = 10) -> float:
 def compare_precisions(*, rounds: int, batch: int = 16, size: int = 8192) -> Comparison:
     """Training steps, direct and spectral, in float32 and TF32.
 
-    The operations are those of the layers' definition; the spectral way makes do with fewer, so
+    The operations are those of the layers' definition; the spectral method needs fewer, so
     that its share can be above 1.
 
     Args:
-      rounds: how often each way runs.
+      rounds: how often each method runs.
       batch: patches a step.
       size: side of the matrices whose product stands for the peak.
     """
     model = example_model()
-    ways = {
+    runs = {
         f"{method}, {precision}": at_precision(
             precision, jax_step(model, library_forward(model, method), batch)
         )
         for precision in PRECISIONS
         for method in ("direct", "spectral")
     }
-    comparison = compare(f"training step, batch {batch}", ways, rounds=rounds)
+    comparison = compare(f"training step, batch {batch}", runs, rounds=rounds)
     peaks = {precision: peak_rate(precision, size=size) for precision in PRECISIONS}
     operations = 6 * FORWARD_MULTIPLY_ADDS * batch
-    for way in ways:
-        peak = peaks[way.split(", ")[1]]
-        seconds = comparison.median(way)
-        comparison.notes[f"{way}: steps/s, TFLOP/s as defined, share of peak"] = (
+    for name in runs:
+        peak = peaks[name.split(", ")[1]]
+        seconds = comparison.median(name)
+        comparison.notes[f"{name}: steps/s, TFLOP/s as defined, share of peak"] = (
             f"{1 / seconds:.3g}, {operations / seconds / 1e12:.3g}, "
             f"{operations / seconds / peak:.3g}"
         )

@@ -1,4 +1,4 @@
-"""Each layer's correlation, direct against spectral: does the cost model choose rightly?"""
+"""Each layer's correlation, direct against spectral: does the cost model choose the faster one?"""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ SHAPES = {
 
 
 def compare_layers(*, rounds: int) -> list[Comparison]:
-    """Forward and backward pass of each layer's correlation, both ways."""
+    """Forward and backward pass of each layer's correlation, by both methods."""
     comparisons = []
     for name, (images, filters, padding) in SHAPES.items():
         keys = jax.random.split(jax.random.key(0), 2)
@@ -34,8 +34,8 @@ def compare_layers(*, rounds: int) -> list[Comparison]:
         padded = (images[0], images[1] + 2 * padding, images[2] + 2 * padding)
         chosen = choose_method(padded, filters, jax.default_backend())
         runs = {m: jax.jit(partial(both_passes, m, padding)) for m in ("direct", "spectral")}
-        ways = {m: partial(lambda r, x, w: jax.block_until_ready(r(x, w)), r, x, w)
+        methods = {m: partial(lambda r, x, w: jax.block_until_ready(r(x, w)), r, x, w)
                 for m, r in runs.items()}  # fmt: skip
-        ordered = {chosen: ways.pop(chosen), **ways}
+        ordered = {chosen: methods.pop(chosen), **methods}
         comparisons.append(compare(name, ordered, rounds=rounds, notes={"auto takes": chosen}))
     return comparisons

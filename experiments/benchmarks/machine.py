@@ -9,7 +9,7 @@ import jax
 
 
 def describe_machine() -> dict[str, Any]:
-    """What the figures belong to."""
+    """Describes processor, device and versions."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

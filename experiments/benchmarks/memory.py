@@ -1,4 +1,4 @@
-"""Peak memory above the imports' baseline, each task in a process of its own.
+"""Peak memory above that of the imports, each task in its own process.
 
 `python -m experiments.benchmarks.memory TASK [VALUE]` runs one task and prints JSON.
 """
@@ -32,7 +32,7 @@ def _peak_mib() -> float:
 
 
 def _restore(megapixels: float) -> float:
-    """Restores one RGB photograph with sides as 3 to 4, and tells the seconds."""
+    """Restores one RGB photograph of aspect 3 to 4 and returns the seconds."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = round(height * 4 / 3)
     kernel = gx.gaussian_kernel(sigma=2.5, size=23)
@@ -65,7 +65,7 @@ def measure(task: str, value: str) -> dict[str, float]:
 
     Args:
       task: "step" or "restore".
-      value: way of computing, or megapixels.
+      value: method of correlating, or megapixels.
 
     Returns:
       `mib`, peak memory above the baseline; `seconds`, of a restoration without compiling.

@@ -11,6 +11,7 @@ import optax
 
 import glra_jax as gx
 from experiments.benchmarks.timing import Comparison, compare
+from experiments.evaluation.model_files import faithful
 from glra_jax.networks.glra import Params
 
 PATCH = 256
@@ -46,8 +47,8 @@ def lax_forward(params: Params, y: jax.Array, core: jax.Array) -> jax.Array:
 
 
 def library_forward(model: gx.Model, method: str) -> Forward:
-    """The library's network with one way of computing."""
-    network = model.network(method=method)
+    """The library's network with one method of correlating."""
+    network = faithful(model).module(method=method)
 
     def forward(params: Params, y: jax.Array, core: jax.Array) -> jax.Array:
         return jnp.asarray(network.apply({"params": params}, y, core))
@@ -60,7 +61,7 @@ def jax_step(model: gx.Model, forward: Forward, batch: int = 1) -> Callable[[], 
     tx = optax.adam(1e-6)
     y = jax.random.uniform(jax.random.key(1), (batch, PATCH, PATCH, 1))
     sharp = jax.random.uniform(jax.random.key(2), (batch, PATCH - 150, PATCH - 150, 1))
-    core = jnp.eye(model.config.rank)
+    core = jnp.eye(faithful(model).rank)
 
     @jax.jit
     def step(params: Params, opt_state: optax.OptState) -> tuple[Params, optax.OptState]:
@@ -87,7 +88,7 @@ def torch_network(model: gx.Model) -> Any:
         from experiments.torch_comparison.reference import DeconvNet
     except ImportError:
         return None
-    left, right = (torch.from_numpy(np.array(b)) for b in model.basis)
+    left, right = (torch.from_numpy(np.array(b)) for b in model.constants)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return DeconvNet(left, right).to(device)
 
@@ -102,7 +103,7 @@ def torch_steps(model: gx.Model, *, compiled: bool) -> dict[str, Callable[[], ob
     device = next(network.parameters()).device
     y = torch.rand(1, 1, PATCH, PATCH, device=device)
     sharp = torch.rand(1, 1, PATCH - 150, PATCH - 150, device=device)
-    core = torch.eye(model.config.rank, device=device)
+    core = torch.eye(faithful(model).rank, device=device)
 
     def stepper(forward: Any) -> Callable[[], object]:
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-6)
@@ -125,13 +126,13 @@ def torch_steps(model: gx.Model, *, compiled: bool) -> dict[str, Callable[[], ob
 def compare_steps(*, rounds: int, torch_compile: bool) -> Comparison:
     """Training step at batch 1 on a 256×256 patch."""
     model = example_model()
-    ways = {
+    methods = {
         "glra_jax, auto": jax_step(model, library_forward(model, "auto")),
         "glra_jax, direct": jax_step(model, library_forward(model, "direct")),
         "lax.conv_general_dilated": jax_step(model, lax_forward),
         **torch_steps(model, compiled=torch_compile),
     }
-    comparison = compare("training step", ways, rounds=rounds)
+    comparison = compare("training step", methods, rounds=rounds)
     done = 3 * 2 * FORWARD_MULTIPLY_ADDS / 1e9
     comparison.notes["GFLOP of the step done directly"] = round(done, 1)
     return comparison
@@ -144,7 +145,7 @@ def compare_photograph(*, rounds: int) -> Comparison:
     y = np.asarray(image)
     kernel = gx.gaussian_kernel(sigma=2.5, size=23)
     restorer = gx.prepare(model, kernel, tile=gx.even_tile(*PHOTOGRAPH[:2]), noise=0.01)
-    ways: dict[str, Callable[[], object]] = {
+    methods: dict[str, Callable[[], object]] = {
         "glra_jax, prepared, tile by tile": lambda: restorer(y),
         "glra_jax, deconvolve": lambda: jax.block_until_ready(gx.deconvolve(image, kernel, model)),
     }
@@ -153,7 +154,7 @@ def compare_photograph(*, rounds: int) -> Comparison:
         import torch
 
         device = next(network.parameters()).device
-        core = torch.from_numpy(np.array(restorer.core)).to(device)
+        core = torch.from_numpy(np.array(restorer.condition_of(None).core)).to(device)
 
         def run() -> object:
             padded = np.pad(y, ((75, 75), (75, 75), (0, 0)), mode="edge").transpose(2, 0, 1)
@@ -161,5 +162,5 @@ def compare_photograph(*, rounds: int) -> Comparison:
                 x = torch.from_numpy(np.ascontiguousarray(padded))[:, None].to(device)
                 return network(x, core).cpu().numpy()
 
-        ways["PyTorch, eager"] = run
-    return compare("481×321 RGB photograph", ways, rounds=rounds)
+        methods["PyTorch, eager"] = run
+    return compare("481×321 RGB photograph", methods, rounds=rounds)

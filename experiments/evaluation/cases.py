@@ -1,7 +1,7 @@
-"""What is evaluated: blurred photographs with their kernels and the sharp truth.
+"""Cases of an evaluation: blurred photographs with their kernels and the sharp truth.
 
-Photographs are read at once, so that what is wrong with them is known before the computation;
-a case is degraded when its turn comes.
+All photographs are read first, so that errors in them are found before the computation; each is
+degraded when its turn comes.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class Case:
       blurred: `(H, W)` or `(H, W, C)` in [0, 1].
       sharp: the truth to compare with, of the same shape.
       kernel: `(h, w)`, sum 1.
-      gain: factor by which the blurred image is too bright, which methods are not told; None if
+      gain: factor by which the blurred image is too bright, which methods do not know; None if
         the protocol has none.
     """
 

@@ -2,13 +2,52 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, get_args
 
+import jax
+
 from experiments.baselines import BASELINES
+from experiments.evaluation.model_files import low_rank
+from glra_jax.model import Model
 from glra_jax.restoration import deconvolve_linear
 
-# Told by the evaluation itself, or not to be written as text.
-_NOT_OPTIONS = ("y", "kernel", "model", "method", "prior")
+BLURRED = "blurred"  # the blurred image itself
+LINEAR = "linear"  # convolution with the low-rank pseudo-inverse, eq. 8 of the paper
+
+
+def restore_linear(
+    y: jax.Array,
+    kernel: jax.Array,
+    *,
+    model: Model,
+    core: str | None = None,
+    boundary: str = "edge",
+    noise: float | None = None,
+    noise_weight: float | None = None,
+    regularization: float | None = None,
+) -> jax.Array:
+    """Restores by `deconvolve_linear` with a model's basis.
+
+    Args:
+      y: blurred image.
+      kernel: blur kernel.
+      model: has the basis; the weights do not matter.
+      core: see `glra_jax.cores`; this and all below are the model's own if None.
+      boundary: see `glra_jax.deconvolve`.
+      noise: standard deviation of the noise; None estimates it.
+      noise_weight: how strongly the pseudo-inverse depends on the noise.
+      regularization: of the pseudo-inverse.
+
+    Returns:
+      The restored image.
+    """
+    settings = {"regularization": regularization, "noise_weight": noise_weight, "core": core}
+    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    inverse = replace(low_rank(model).inverse, **given)
+    return deconvolve_linear(
+        y, kernel, model.constants, inverse=inverse, boundary=boundary, noise=noise
+    )
 
 
 def parse_method(spec: str) -> tuple[str, dict[str, Any]]:
@@ -18,16 +57,16 @@ def parse_method(spec: str) -> tuple[str, dict[str, Any]]:
       spec: for instance `wiener:noise_to_signal=0.001`.
 
     Returns:
-      "blurred", "eq8" or a name in `BASELINES`; and the options, of the types of its function.
+      `BLURRED`, `LINEAR` or a name in `BASELINES`; and the options, of the types of its function.
 
     Raises:
       ValueError: an unknown name or option, an option twice, or a value of another type.
     """
     name, separator, rest = spec.partition(":")
-    if name not in ("blurred", "eq8", *BASELINES):
+    if name not in (BLURRED, LINEAR, *BASELINES):
         raise ValueError(
-            f"unknown method {name!r}; there are blurred, eq8, {', '.join(BASELINES)}; a network "
-            f"is given with --models"
+            f"unknown method {name!r}; there are {BLURRED}, {LINEAR}, {', '.join(BASELINES)}; a "
+            f"network is given with --models"
         )
     kinds = _kinds(name)
     options: dict[str, Any] = {}
@@ -45,23 +84,32 @@ def parse_method(spec: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
+def method_title(label: str, kind: str) -> str:
+    """Name of a method in tables and pictures: its label, with the equation of the linear one."""
+    return label.replace(LINEAR, f"{LINEAR} (eq. 8)", 1) if kind == LINEAR else label
+
+
 def _kinds(name: str) -> dict[str, type]:
-    """Options of a method, and what they are: bool, int, str, or float for any number."""
-    if name == "blurred":
+    """Options of a method with their types: bool, int, str, or float for any number."""
+    if name == BLURRED:
         return {}
-    if name == "eq8":
-        return {"model": str, "core": str} | _parameters(deconvolve_linear)
-    return _parameters(BASELINES[name])
+    if name == LINEAR:
+        return {"model": str} | _parameters(restore_linear)
+    return _parameters(BASELINES[name].restore)
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, type]:
-    parameters = inspect.signature(function).parameters
+    """The keywords of a function that can be written as text."""
     found: dict[str, type] = {}
-    for key, parameter in parameters.items():
-        if key not in _NOT_OPTIONS:
-            kinds = get_args(parameter.annotation) or (parameter.annotation,)
-            exact = [kind for kind in (bool, int, str) if kind in kinds and float not in kinds]
-            found[key] = exact[0] if exact else float
+    for key, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            continue
+        kinds = get_args(parameter.annotation) or (parameter.annotation,)
+        exact = [kind for kind in (bool, int, str) if kind in kinds]
+        if float in kinds:
+            found[key] = float
+        elif exact:
+            found[key] = exact[0]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Methods by name: the blurred image itself, eq. 8, the classical baselines, and models.
+"""Methods by name: the blurred image, the linear restoration, the classical baselines, models.
 
 A method is written as in `experiments.evaluation.method_specs`; its options are those of the
 function, see `experiments.baselines`. A model is written `NAME`, `FILE` or `LABEL=FILE`.
@@ -6,7 +6,7 @@ function, see `experiments.baselines`. A model is written `NAME`, `FILE` or `LAB
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,35 +15,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.baselines import BASELINES
-from experiments.baselines.patch_prior import patch_prior_digest
-from experiments.baselines.tuned import ANY_FAMILY, tuning_record
-from experiments.evaluation.method_specs import parse_method
+from experiments.baselines import baseline_named
+from experiments.evaluation.method_specs import (
+    BLURRED,
+    LINEAR,
+    method_title,
+    parse_method,
+    restore_linear,
+)
 from experiments.evaluation.model_files import is_caffe, lacks_basis, read_model
 from glra_jax import validation
-from glra_jax.cores import CORES
 from glra_jax.interop import caffe
+from glra_jax.inverses import CORES
 from glra_jax.lowrank import Basis
-from glra_jax.model import DEFAULT_MODEL, Model, available_models, model_file
-from glra_jax.noise import estimate_noise
-from glra_jax.restoration import deconvolve_linear
+from glra_jax.model import Model
+from glra_jax.model_files import DEFAULT_MODEL, available_models, model_file
 from glra_jax.restorer import Restorer, even_tile, prepare
 
 Restore = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-_estimate_noise = jax.jit(estimate_noise)
 _LARGEST_TILE = 512  # photographs of BSDS500 in one piece
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way of restoring.
+    """A method of restoring.
 
     Attributes:
-      label: what it is called in tables.
-      kind: "blurred", "eq8", "model", or the name of a baseline.
-      restore: from a blurred image and its kernel to the restored one, NumPy float32.
-      about: what else is worth recording: options, the model's file and its hash.
+      label: name on the command line and in results.
+      kind: "blurred", "linear", "model", or the name of a baseline.
+      restore: from a blurred image and its kernel to the restored image, NumPy float32.
+      about: further record: options, the model's file and its hash.
       support: largest side of a kernel that it takes; None takes any.
       check: raises what is wrong with the options, for the shapes of image and kernel; costs
         little.
@@ -56,6 +58,11 @@ class Method:
     support: int | None = None
     check: Callable[[tuple[int, ...], tuple[int, ...]], None] = lambda image, kernel: None
 
+    @property
+    def title(self) -> str:
+        """Name in tables and pictures."""
+        return method_title(self.label, self.kind)
+
 
 @dataclass(frozen=True)
 class NamedModel:
@@ -65,7 +72,7 @@ class NamedModel:
       label: its name in tables.
       source: file or name.
       model: what was loaded.
-      released: whether it is the authors' network, which sees photographs transposed.
+      released: whether it is the authors' network, which takes photographs transposed.
       basis_sha256: of the basis that was given for it, if it came without one.
     """
 
@@ -77,7 +84,7 @@ class NamedModel:
 
     @property
     def shipped(self) -> bool:
-        """Whether it comes with the package."""
+        """Tells whether it comes with the package."""
         return self.source in available_models()
 
     @property
@@ -100,7 +107,7 @@ def collect(
     Args:
       methods: see the module.
       models: see the module.
-      noise: standard deviation of the noise, which baselines are told.
+      noise: standard deviation of the noise, for the baselines.
       basis: file with `left` and `right`, for weights that come without them: `.caffemodel` files,
         and PyTorch files that hold no basis.
 
@@ -159,31 +166,20 @@ def _load(label: str, source: str, basis: Basis | None) -> NamedModel:
 
 def _method(spec: str, models: dict[str, NamedModel], noise: float) -> Method:
     name, options = parse_method(spec)
-    if name == "blurred":
+    if name == BLURRED:
         return Method(spec, name, lambda y, kernel: y, {})
-    if name == "eq8":
+    if name == LINEAR:
         return _linear_method(spec, options, models)
-    options = {"noise": noise, **options}
-    function = partial(BASELINES[name], **options)
-    about = {"options": options, **_learnt(name, options)}
+    baseline, options = baseline_named(name), {"noise": noise, **options}
+    try:
+        about = {"options": options, **baseline.learned(options)}
+    except ValueError as error:
+        raise ValueError(f"{spec!r}: {error}") from error
+    function = partial(baseline.restore, **options)
     return Method(spec, name, _on_host(function), about, check=_checker(spec, function))
 
 
-def _learnt(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What a baseline takes from files of its package: tuned parameters by noise level, a prior."""
-    found: dict[str, Any] = {}
-    tuned = "tv_saturated" if options.get("saturated") else name
-    parameter = tuning_record()["scores"][tuned]["parameter"]
-    if parameter not in options:
-        by_family = tuning_record()["chosen"][tuned]
-        found["tuned"] = {parameter: by_family.get(options.get("family", ANY_FAMILY))}
-    if name == "epll":
-        found["prior_sha256"] = patch_prior_digest()
-    return found
-
-
 def _linear_method(spec: str, options: dict[str, Any], models: dict[str, NamedModel]) -> Method:
-    options = dict(options)
     wanted = options.pop("model", None)
     if wanted is not None and wanted not in models:
         raise ValueError(
@@ -193,21 +189,22 @@ def _linear_method(spec: str, options: dict[str, Any], models: dict[str, NamedMo
     if wanted is not None:
         chosen = models[wanted]
     else:
-        chosen = next(iter(models.values()), None) or _load(DEFAULT_MODEL, DEFAULT_MODEL, None)
-    about = {"options": dict(options), "basis_of": chosen.label, **chosen.about}
-    model = chosen.model
+        suited = [named for named in models.values() if isinstance(named.model.constants, Basis)]
+        chosen = suited[0] if suited else _load(DEFAULT_MODEL, DEFAULT_MODEL, None)
     if "core" in options:
-        core = options.pop("core")
-        validation.check_choice(core, f"{spec!r}: core", CORES)
-        model = replace(model, config=replace(model.config, core=core))
-    function = partial(deconvolve_linear, model=model, **options)
-    turned = (lambda y, k: _turned(function, y, k)) if chosen.released else function
-    support = chosen.model.config.support
-    return Method(spec, "eq8", _on_host(turned), about, support, _checker(spec, turned))
+        validation.check_choice(options["core"], f"{spec!r}: core", CORES)
+    about = {"options": options, "basis_of": chosen.label, **chosen.about}
+    function: Callable[..., jax.Array] = partial(restore_linear, model=chosen.model, **options)
+    if chosen.released:
+        function = partial(_restore_transposed, function)
+    support = chosen.model.architecture.largest_kernel
+    return Method(spec, LINEAR, _on_host(function), about, support, _checker(spec, function))
 
 
-def _turned(function: Callable[..., jax.Array], y: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Applies eq. 8 as the authors' network does, to the transposed photograph."""
+def _restore_transposed(
+    function: Callable[..., jax.Array], y: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    """Restores the transposed photograph, which is what the authors' network sees."""
     return jnp.swapaxes(function(jnp.swapaxes(y, 0, 1), jnp.swapaxes(kernel, 0, 1)), 0, 1)
 
 
@@ -232,19 +229,21 @@ def _checker(
 
 
 def _model_method(named: NamedModel) -> Method:
-    """Restores the whole image, with its borders made up, and leaves what is scored to the scores.
+    """Restores the whole image, continued at its borders; the scores cut their part out of it.
 
-    The authors' programs restore without borders (`boundary="valid"`) and score all of that, so
-    that layers 4 and 6 pad with zeros at the rim of what they score; here they see the image go on.
-    With support 151 the two differ within 10 pixels of that rim and nowhere else: by up to 0.077,
-    which was 0.08 dB on one crop of 230×230 pixels.
+    The authors' programs restore without a continuation (`boundary="valid"`) and score all of that:
+    layers 4 and 6 pad with zeros at the edge of the scored part, while here they see the continued
+    image. With support 151 the two differ within 10 pixels of that edge and nowhere else, by up to
+    0.077, which was 0.08 dB on one crop of 230×230 pixels.
     """
     restore: Restore
     if named.released:
         restore = _on_host(partial(caffe.deconvolve_as_released, model=named.model))
     else:
         restore = _ByTiles(named.model)
-    return Method(named.label, "model", restore, named.about, named.model.config.support)
+    return Method(
+        named.label, "model", restore, named.about, named.model.architecture.largest_kernel
+    )
 
 
 class _ByTiles:
@@ -256,10 +255,8 @@ class _ByTiles:
 
     def __call__(self, y: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         tile = even_tile(*y.shape[:2], largest=_LARGEST_TILE)
-        noise = _estimate_noise(jnp.asarray(y)) if self._model.config.noise_weight else 0.0
         k = jnp.asarray(kernel)
         if tile in self._ready:
-            restorer = self._ready[tile].with_kernel(k, noise=noise)
-        else:
-            restorer = self._ready[tile] = prepare(self._model, k, tile=tile, noise=noise)
-        return restorer(y)
+            return self._ready[tile].with_kernel(k)(y)
+        self._ready[tile] = prepare(self._model, k, tile=tile)
+        return self._ready[tile](y)

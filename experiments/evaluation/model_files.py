@@ -7,7 +7,10 @@ import safetensors
 from glra_jax.interop import load_torch_model, read_state_dict
 from glra_jax.interop.caffe import load_caffemodel
 from glra_jax.lowrank import Basis
-from glra_jax.model import Model, load_model, model_file
+from glra_jax.model import Model
+from glra_jax.model_files import load_model, model_file
+from glra_jax.networks.glra import Glra
+from glra_jax.networks.low_rank import LowRank
 
 
 def read_model(source: str, basis: Basis | None) -> Model:
@@ -36,8 +39,35 @@ def read_model(source: str, basis: Basis | None) -> Model:
     return load_model(source)
 
 
+def low_rank(model: Model) -> LowRank:
+    """The architecture of a model, if it is one on a low-rank basis.
+
+    Raises:
+      ValueError: it is another.
+    """
+    if not isinstance(model.architecture, LowRank):
+        raise _refusal(model, "on a low-rank basis")
+    return model.architecture
+
+
+def faithful(model: Model) -> Glra:
+    """The architecture of a model, if it is the faithful network's.
+
+    Raises:
+      ValueError: it is another.
+    """
+    if not isinstance(model.architecture, Glra):
+        raise _refusal(model, "of the faithful network")
+    return model.architecture
+
+
+def _refusal(model: Model, needed: str) -> ValueError:
+    name = model.architecture.name
+    return ValueError(f"a model {needed} is needed, got architecture {name!r}")
+
+
 def lacks_basis(source: str) -> bool:
-    """Whether weights come without the basis that they were trained with."""
+    """Tells whether weights come without the basis that they were trained with."""
     if is_caffe(source):
         return True
     path = model_file(source)
@@ -45,12 +75,12 @@ def lacks_basis(source: str) -> bool:
 
 
 def is_caffe(source: str) -> bool:
-    """Whether the weights are the authors', in a Caffe file."""
+    """Tells whether weights are the authors', in a Caffe file."""
     return source.endswith(".caffemodel")
 
 
 def _is_from_torch(path: Path) -> bool:
-    """Whether a file holds a state dict, and not a model of `save_model`."""
+    """Tells whether a file holds a state dict, and not a model of `save_model`."""
     if path.suffix != ".safetensors":
         return True
     try:

@@ -1,6 +1,6 @@
 """Tables 1 to 3 of the paper beside what was measured here.
 
-The paper's numbers stand in `paper_numbers.json`; ours come from `results.json` files of
+The paper's numbers are in `paper_numbers.json`; ours come from `results.json` files of
 `experiments.evaluate`. No number is anywhere else.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.evaluation.markdown import format_table
+from experiments.evaluation.method_specs import method_title
 from experiments.evaluation.options import EvaluateOptions
 from experiments.evaluation.report import count_images, format_failed, format_interval
 from experiments.evaluation.results import Results, read_results
@@ -22,7 +23,7 @@ from experiments.evaluation.scores import (
     Summary,
     summarize,
 )
-from glra_jax.datasets.bsds500 import SPLITS
+from glra_jax.datasets import DATASETS
 
 _OURS = (
     "ours",
@@ -95,7 +96,7 @@ def write_tables(files: Sequence[Path]) -> str:
 
 
 def belongs(run: Results, table: dict[str, Any], column: dict[str, Any]) -> bool:
-    """Whether an evaluation is of a column's blur and noise, and of what its table takes."""
+    """Tells whether an evaluation is of a column's blur and noise, and of what its table takes."""
     return (
         run.config["protocol"] in table["takes"].get(find_source(run), ())
         and find_family(run) == column["kernel"]
@@ -105,13 +106,12 @@ def belongs(run: Results, table: dict[str, Any], column: dict[str, Any]) -> bool
 
 
 def find_source(run: Results) -> str:
-    """What was evaluated: "triplets", "bsds500 SPLIT", "folder" or "embedded"."""
-    config = run.config
-    if config["triplets"]:
+    """Says what was evaluated: "triplets", or a dataset and its split, as "bsds500 val"."""
+    dataset, split = run.config["dataset"], run.config["split"]
+    if run.config["triplets"]:
         return "triplets"
-    if config["bsds500"]:
-        return f"bsds500 {SPLITS.get(config['bsds500'], config['bsds500'])}"
-    return "folder" if config["images"] else "embedded"
+    names = DATASETS[dataset].splits if dataset in DATASETS else {}
+    return f"{dataset} {names.get(split, split)}"
 
 
 def find_family(run: Results) -> str | None:
@@ -121,7 +121,7 @@ def find_family(run: Results) -> str | None:
 
 
 def measured_methods(run: Results) -> list[Measured]:
-    """All methods of an evaluation."""
+    """Lists the methods of an evaluation."""
     config = run.config
     summaries: dict[str, dict[str, Summary]] = {}
     for row in summarize(run.comparable, run.photographs):
@@ -149,9 +149,10 @@ def measured_methods(run: Results) -> list[Measured]:
 
 
 def _name(method: dict[str, Any]) -> str:
-    """Label; of a model also the start of its file's hash, since weights change under a name."""
+    """Title; of a model also the start of its file's hash, as weights change under a name."""
     digest = method.get("sha256") if method["kind"] == "model" else None
-    return f"{method['label']} ({digest[:8]})" if digest else str(method["label"])
+    title = method_title(method["label"], method["kind"])
+    return f"{title} ({digest[:8]})" if digest else title
 
 
 def _scores(run: Results, label: str, summaries: dict[str, dict[str, Summary]]) -> list[str]:
@@ -199,7 +200,7 @@ def _format(
 
 
 def _is_of(one: Measured, about: dict[str, Any]) -> bool:
-    """Whether a method of ours is the paper's."""
+    """Tells whether a method of ours is the paper's."""
     return one.kind == about.get("kind") and one.random == about.get("random", False)
 
 

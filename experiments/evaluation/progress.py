@@ -1,4 +1,4 @@
-"""What an unfinished evaluation has scored, so that the same command goes on where it stopped.
+"""Scores of an unfinished evaluation, so that the same command resumes it.
 
 The folder `unfinished` in the output folder holds `records.jsonl`: the configuration in its first
 line, then a line for every image and method, written as soon as it is scored; and the restored
@@ -26,7 +26,7 @@ _OUR_IMAGES = re.compile(r"\.?[0-9a-f]{64}\.npy.*")
 
 
 def was_interrupted(output: Path) -> bool:
-    """Whether a run ended before all of its results were written; results.json is the last."""
+    """Tells whether a run ended before all its results were written; results.json is the last."""
     records = output / FOLDER / _RECORDS
     if (output / "results.json").exists() or not records.is_file():
         return False
@@ -54,10 +54,10 @@ class Scored:
 
 
 class Progress:
-    """Scores that are kept as they are made, and found again by the next run."""
+    """Scores that are written as they are made, and read by the next run."""
 
     def __init__(self, output: Path, config: dict[str, Any]) -> None:
-        """Starts, or goes on with what lies in the output folder.
+        """Starts, or resumes what is in the output folder.
 
         Args:
           output: folder of the evaluation; made if it is not there.
@@ -65,7 +65,7 @@ class Progress:
 
         Raises:
           FileExistsError: a file of that name is not an evaluation's.
-          ValueError: another configuration's scores lie there, or a file that is damaged.
+          ValueError: another configuration's scores are there, or a file that is damaged.
         """
         self._folder = output / FOLDER
         self._path = self._folder / _RECORDS
@@ -84,11 +84,11 @@ class Progress:
             self._write({"config": config})
 
     def __len__(self) -> int:
-        """How many restorations are scored."""
+        """Number of scored restorations."""
         return len(self._scored)
 
     def find(self, case: Case, method: str, *, with_image: bool) -> Scored | None:
-        """What was scored before.
+        """Looks up an earlier score.
 
         Args:
           case: as it is now.
@@ -140,7 +140,7 @@ class Progress:
         self._file.close()
 
     def remove(self) -> None:
-        """Closes and removes what was kept; whatever else lies in the folder stays."""
+        """Closes and removes what was kept; other files in the folder stay."""
         self.close()
         for path in self._folder.iterdir():
             if _OUR_IMAGES.fullmatch(path.name):

@@ -1,4 +1,4 @@
-"""What an evaluation writes: results.json, results.csv, results.md."""
+"""Files of an evaluation: results.json, results.csv, results.md."""
 
 import csv
 import io
@@ -46,7 +46,7 @@ def format_csv(results: Results) -> str:
 
 
 def format_markdown(results: Results) -> str:
-    """Means with intervals, wins, and how they came about."""
+    """Means with intervals, wins, and notes on how they were computed."""
     used = [c for c in CORRECTIONS if any(r.correction == c for r in results.comparable)]
     parts = [f"{describe(results)}.", _table(results, used)]
     for correction in used:
@@ -75,7 +75,7 @@ def describe(results: Results) -> str:
 
 
 def count_images(results: Results) -> str:
-    """How many images, or photographs and kernels for each."""
+    """Number of images, or of photographs and kernels for each."""
     images = len(results.cases)
     if not _several_kernels(results):
         return f"{images} images"
@@ -96,19 +96,20 @@ def _table(results: Results, used: list[str]) -> str:
             "s an image"]  # fmt: skip
     rows = []
     for row in summarize(results.comparable, results.photographs):
-        cells = [row.method, *([row.correction] if told else [])]
+        cells = [results.titles[row.method], *([row.correction] if told else [])]
         cells.append(format_interval(row.psnr, 2))
         cells += [format_interval(value, 3) for value in (row.ssim, row.ssim_volume)]
         timed = row.correction == AS_IT_IS and row.method not in results.reused
         cells.append(f"{row.seconds:.3g}" if timed else "")
         rows.append(cells)
     for method in results.failed:
-        rows.append([method, *([""] if told else []), format_failed(results, method), "", "", ""])
+        title = results.titles[method]
+        rows.append([title, *([""] if told else []), format_failed(results, method), "", "", ""])
     return format_table(head, rows)
 
 
 def format_failed(results: Results, method: str) -> str:
-    """Why a method has no mean."""
+    """Reason why a method has no mean."""
     return f"failed on {results.failed[method]} of {len(results.cases)} images"
 
 
@@ -122,11 +123,12 @@ def format_interval(value: Interval, digits: int) -> str:
 
 def _wins(results: Results, correction: str) -> str:
     methods, wins = count_wins(results.comparable, correction, results.photographs)
+    titles = [results.titles[method] for method in methods]
     rows = [
-        [method, *("" if i == j else str(wins[i, j]) for j in range(len(methods)))]
-        for i, method in enumerate(methods)
+        [title, *("" if i == j else str(wins[i, j]) for j in range(len(titles)))]
+        for i, title in enumerate(titles)
     ]
-    return format_table(["", *methods], rows)
+    return format_table(["", *titles], rows)
 
 
 def _notes(results: Results, used: list[str]) -> str:
@@ -149,20 +151,23 @@ def _notes(results: Results, used: list[str]) -> str:
         where = "fitted to the files" if not config["kernel"] else "drawn"
         before = f" {config['subtract']:g} is subtracted before." if config["subtract"] else ""
         lines.append(
-            f"The blurred images are too bright by a factor that no method is told. ÷ 1.1: the "
+            f"The blurred images are too bright by a factor that no method knows. ÷ 1.1: the "
             f"output is divided by that factor's mean; ÷ own factor: by the image's own, {where}."
             f"{before}"
         )
     if not config["margin"]:
         lines.append(
-            "Scored to the borders, beyond which every method makes up an image of its own; the "
-            "images are blurred circularly."
+            "Scored to the borders, beyond which every method continues the image in its own form; "
+            "the images are blurred circularly."
         )
     if results.reused:
-        counts = ", ".join(f"{label} ({count})" for label, count in results.reused.items())
+        counts = ", ".join(f"{results.titles[m]} ({count})" for m, count in results.reused.items())
         lines.append(
             f"Scores taken over from earlier evaluations, where their times are: {counts}, of "
             f"{len(results.cases)} images."
         )
-    lines += [f"{f['method']} failed on {f['image']}: {f['error']}" for f in results.failures]
+    lines += [
+        f"{results.titles[f['method']]} failed on {f['image']}: {f['error']}"
+        for f in results.failures
+    ]
     return "\n".join(lines)

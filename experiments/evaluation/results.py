@@ -6,15 +6,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.evaluation.method_specs import LINEAR, method_title
 from experiments.evaluation.scores import Record, corrections
 
 FORMAT = "glra_jax-evaluation-1"
+# Methods by their names in older files; labels begin with them.
+_FORMER_NAMES = {"eq8": LINEAR}
 SHEET = "sheet.png"
 NAMES = ("results.json", "results.csv", "results.md", SHEET)
 _NUMBER, _NAME = (int, float), (str, type(None))
 _CONFIG = {
     "data": str, "kernel": _NAME, "protocol": str, "noise": _NUMBER, "seed": int, "margin": int,
-    "subtract": _NUMBER, "methods": list, "triplets": _NAME, "bsds500": _NAME, "images": _NAME,
+    "subtract": _NUMBER, "methods": list, "triplets": _NAME, "dataset": _NAME, "split": _NAME,
 }  # fmt: skip
 _CASE = {"image": str, "photograph": _NAME, "family": _NAME}
 _METHOD = {"label": str, "kind": str, "leak": str, "sha256": _NAME}
@@ -33,7 +36,7 @@ class Results:
       machine: what its times belong to.
       cases: what is known of every image: its photograph, its kernel's family, its factor, its size
         and its kernel's, and the hashes of both and of the truth, by which two evaluations can be
-        told to have had the same.
+        compared.
       records: the scores.
       failures: image, method and error of every restoration that failed.
       reused: of how many images the scores, and the times, were taken over from earlier
@@ -49,12 +52,20 @@ class Results:
 
     @property
     def photographs(self) -> dict[str, str]:
-        """The photograph of every image; older files do not tell it, there it is the image."""
+        """The photograph of every image; the image itself in older files, which do not say."""
         return {case["image"]: case.get("photograph") or case["image"] for case in self.cases}
 
     @property
+    def titles(self) -> dict[str, str]:
+        """Names of the methods in tables, by label."""
+        methods = self.config["methods"]
+        return {
+            method["label"]: method_title(method["label"], method["kind"]) for method in methods
+        }
+
+    @property
     def failed(self) -> dict[str, int]:
-        """On how many images a method failed, by label; those that never did are left out."""
+        """Number of images that a method failed on, by label; without those that never did."""
         labels = [failure["method"] for failure in self.failures]
         return {label: labels.count(label) for label in dict.fromkeys(labels)}
 
@@ -108,14 +119,15 @@ def read_results(path: Path) -> Results:
         content = json.loads(path.read_text("utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
+        content = _with_current_names(content)
         records = [Record(**record) for record in content["records"]]
         results = Results(
-            content["config"],
+            _with_dataset(content["config"]),
             content["machine"],
             content["cases"],
             records,
-            content.get("failures", []),
-            content.get("reused", {}),
+            content["failures"],
+            content["reused"],
         )
         _check_kinds("config", results.config, _CONFIG)
         for method in results.config["methods"]:
@@ -144,6 +156,45 @@ def _check_kinds(name: str, found: dict[str, Any], kinds: dict[str, Any]) -> Non
         bad_number = kind is _NUMBER and (isinstance(value, bool) or value != value)
         if bad_number or not isinstance(value, kind):
             raise ValueError(f"{name}: {key} is {value!r}; evaluate anew")
+
+
+def _with_current_names(content: dict[str, Any]) -> dict[str, Any]:
+    """Renames the methods of an older file that have another name now."""
+    labels = {}
+    methods = []
+    for method in content["config"]["methods"]:
+        name = _FORMER_NAMES.get(method["kind"])
+        if name is not None:
+            labels[method["label"]] = method["label"].replace(method["kind"], name, 1)
+            method = {**method, "label": labels[method["label"]], "kind": name}
+        methods.append(method)
+
+    def renamed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [line | {"method": labels.get(line["method"], line["method"])} for line in lines]
+
+    reused = content.get("reused", {})
+    if isinstance(reused, dict):
+        reused = {labels.get(label, label): count for label, count in reused.items()}
+    return {
+        **content,
+        "config": {**content["config"], "methods": methods},
+        "records": renamed(content["records"]),
+        "failures": renamed(content.get("failures", [])),
+        "reused": reused,
+    }
+
+
+def _with_dataset(config: dict[str, Any]) -> dict[str, Any]:
+    """Adds dataset and split to the settings of older files, which have an option a dataset."""
+    if "dataset" in config or not {"triplets", "bsds500", "images"} <= set(config):
+        return config
+    if config["triplets"]:
+        dataset, split = None, None
+    elif config["bsds500"]:
+        dataset, split = "bsds500", config["bsds500"]
+    else:
+        dataset, split = ("folder", "all") if config["images"] else ("embedded", "test")
+    return config | {"dataset": dataset, "split": split}
 
 
 def _check_reused(results: Results) -> None:

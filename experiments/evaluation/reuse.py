@@ -1,6 +1,6 @@
-"""Scores of earlier evaluations, so that what was restored before need not be restored again.
+"""Scores of earlier evaluations, which need not be computed again.
 
-Whether a program, or a library that it uses, has changed since is not looked at.
+Changes of programs and libraries since are not detected.
 """
 
 import json
@@ -14,7 +14,7 @@ from experiments.evaluation.scores import Record
 
 # What a score depends on besides the image, its kernel and the method.
 _SETTINGS = ("data", "kernel", "protocol", "noise", "seed", "margin", "subtract")
-# By these, and its name, an image is told to be the same; triplets with another truth or kernel
+# By these, and its name, an image is known to be the same; triplets with another truth or kernel
 # have another factor too, which is fitted to them.
 _OF_AN_IMAGE = ("blurred_sha256", "gain", "shape", "kernel")
 _HASHES = ("sharp_sha256", "kernel_sha256")  # older files do not have these
@@ -83,7 +83,7 @@ class Earlier:
         return next((one for one in known if _same_image(one.case, about)), None)
 
     def _add(self, results: Results, path: Path) -> bool:
-        """Takes in the scores of the methods that are the same now; whether there are any."""
+        """Adds the scores of methods that are the same now; tells whether there are any."""
         records: dict[tuple[str, str], list[Record]] = {}
         for record in results.records:
             records.setdefault((record.image, record.method), []).append(record)

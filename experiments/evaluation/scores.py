@@ -1,7 +1,7 @@
-"""Scores of restored images, and what follows from many of them.
+"""Scores of restored images, their means, intervals and comparisons.
 
 Every output is clipped to [0, 1] before it is scored, all three channels together. Where the
-blurred image is brighter than the truth by a factor that methods are not told (protocol
+blurred image is brighter than the truth by a factor that methods do not know (protocol
 "release"), an output is scored three times: as it is, divided by the mean of that factor, and
 divided by the image's own.
 """
@@ -115,10 +115,10 @@ def score_image(
 
 
 def corrections(gain: float | None, subtract: float) -> dict[str, tuple[float, float]]:
-    """What an output is divided by, and what is subtracted before, by correction.
+    """Divisor of an output, and level subtracted before, by correction.
 
     Args:
-      gain: of the blurred image; None where methods are told everything.
+      gain: of the blurred image; None where there is no such factor.
       subtract: mean of the noise, where it is taken off.
     """
     found = {AS_IT_IS: (1.0, 0.0)}
@@ -132,11 +132,10 @@ def bootstrap(
     clusters: Sequence[Hashable] | None = None,
     *,
     seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> Interval:
     """Mean with its 95 % bootstrap interval, resampled over photographs.
 
-    Percentiles of the resampled means, so far out that the interval is as wide as Student's for few
+    Percentiles of `RESAMPLES` means, so far out that the interval is as wide as Student's for few
     photographs (Hesterberg, "What Teachers Should Know About the Bootstrap", The American
     Statistician 69(4), 2015, section 4.3.2: the expanded percentile interval). Images of one
     photograph are alike and are drawn together (Davison & Hinkley, "Bootstrap Methods and their
@@ -146,7 +145,6 @@ def bootstrap(
       values: one for each image.
       clusters: the photograph of each; every image is one of its own if not given.
       seed: of the resampling.
-      resamples: how many.
 
     Returns:
       Mean and interval; NaN for the interval of fewer than `FEWEST_PHOTOGRAPHS`.
@@ -161,7 +159,7 @@ def bootstrap(
     if count < FEWEST_PHOTOGRAPHS:
         return Interval(mean, float("nan"), float("nan"))
     sums, sizes = np.array([[np.sum(m), len(m)] for m in members.values()]).T
-    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
+    drawn = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     reach = np.sqrt(count / (count - 1)) * stats.t.ppf((1 + LEVEL) / 2, count - 1)
     ends = np.quantile(means, stats.norm.cdf([-reach, reach]))
@@ -204,7 +202,7 @@ def summarize(
 def count_wins(
     records: Iterable[Record], correction: str, photographs: Mapping[str, str] | None = None
 ) -> tuple[list[str], np.ndarray]:
-    """On how many photographs each method has a higher PSNR than each other.
+    """Counts the photographs on which each method has a higher PSNR than each other.
 
     Args:
       records: of the same images for every method.

@@ -33,7 +33,7 @@ class Example:
 
 
 def choose_examples(count: int, wanted: int) -> list[int]:
-    """Indices of `wanted` of `count` images, evenly spread."""
+    """Indices of `wanted` of `count` images, equally spaced."""
     wanted = min(wanted, count)
     return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
 
@@ -56,7 +56,7 @@ def busiest_part(image: np.ndarray, height: int, width: int) -> tuple[int, int]:
 def draw_sheet(examples: list[Example]) -> bytes:
     """PNG file: a row for each photograph, a column for each method, the truth last.
 
-    The photographs may have different methods, as many for each.
+    The photographs may have different methods, but equally many.
     """
     rows = [_panels(example) for example in examples]
     shapes = [row["sharp"][0].shape for row in rows]

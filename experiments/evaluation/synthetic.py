@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.evaluation.cases import Case, PendingCase, as_floats
-from glra_jax.datasets import find_photographs, read_photograph
-from glra_jax.degradation import degrade, release_gain, sharp_target
+from glra_jax.degradation import degradation_named, degrade, sharp_target
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
 
 
@@ -35,7 +34,7 @@ def synthetic_cases(
       photographs: integer arrays by name.
       kernel: name of a family, of which one kernel is drawn for each photograph; or a file, each
         kernel of which blurs every photograph.
-      protocol: `"paper"` or `"release"`.
+      protocol: a name in `glra_jax.degradation.DEGRADATIONS`.
       noise: see `glra_jax.degrade`.
       seed: of kernels, factors and noise.
       limit: how many photographs, the first in order; None takes all.
@@ -51,7 +50,7 @@ def synthetic_cases(
     how = partial(_make, protocol=protocol, noise=noise)
     cases = []
     if kernel in FAMILIES:
-        families = KernelFamilies(families=(FAMILIES[FAMILIES.index(kernel)],))
+        families = KernelFamilies(families=(kernel,))
         shape = (families.max_size,) * 2
         for name, pixels in chosen.items():
             make = partial(_make_drawn, how, name, pixels, families, case_key(seed, name))
@@ -120,22 +119,6 @@ def read_kernels(path: Path) -> dict[str, np.ndarray]:
     return kernels
 
 
-def read_named_folder(folder: Path) -> dict[str, np.ndarray]:
-    """Photographs of a folder and its subfolders by their path without ending, sorted.
-
-    Raises:
-      NotADirectoryError: not a folder.
-      ValueError: no image, one that cannot be read, or two that differ in their ending only.
-    """
-    photographs: dict[str, np.ndarray] = {}
-    for path in find_photographs(folder):
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        if name in photographs:
-            raise ValueError(f"{folder} holds several images named {name}; rename all but one")
-        photographs[name] = read_photograph(path)
-    return photographs
-
-
 def _make_drawn(
     make: Callable[..., Case],
     name: str,
@@ -163,5 +146,6 @@ def _make(
     x = as_floats(pixels)
     y = _degrade(key, x, kernel, protocol=protocol, noise=noise)
     sharp = sharp_target(jnp.asarray(x), protocol=protocol)
-    gain = float(release_gain(key, 1)[0]) if protocol == "release" else None
+    draw_gain = degradation_named(protocol).draw_gain
+    gain = None if draw_gain is None else float(draw_gain(key, 1)[0])
     return Case(name, np.asarray(y), np.asarray(sharp), kernel, gain)

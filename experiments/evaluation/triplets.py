@@ -2,7 +2,7 @@
 
 `NAME_batch.png` is the blurred photograph, `NAME_gt.png` the sharp one and `NAME_kernel.png` the
 kernel, to be divided by its sum. On their BSD100 set, `batch = clip(s · (k ⊛ gt) + u)`: `⊛`
-circular, `s` drawn for each image, even in [1, 1.2], and `u` noise, even in [0, 0.01].
+circular, `s` drawn uniformly from [1, 1.2] for each image, and `u` noise, uniform in [0, 0.01].
 """
 
 from functools import partial
@@ -104,7 +104,7 @@ def _check_unsaturated(below: np.ndarray) -> None:
 
 
 def recognize_family(kernel: np.ndarray) -> str | None:
-    """Tells from a kernel's values whether it is a Gaussian or a disk in the middle of its array.
+    """Recognizes a Gaussian or a disk in the middle of its array.
 
     A disk of a radius below 0.8 pixels looks like a Gaussian.
 

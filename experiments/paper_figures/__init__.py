@@ -1,1 +1,1 @@
-"""What `python -m experiments.figures` draws, a module for each figure."""
+"""Figures of `python -m experiments.figures`, a module for each."""

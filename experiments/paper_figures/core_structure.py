@@ -1,4 +1,4 @@
-"""Figure 2: what the core `M` of a pseudo-inverse looks like, by kind and size of blur."""
+"""Figure 2: structure of the core `M` of a pseudo-inverse, by family and size of blur."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +20,13 @@ from experiments.pictures.drawing import (
 # The colours of |M| go down to this fraction of the largest.
 _FLOOR = 1e-5
 
+# A leading block of the core holds this share of its energy.
+_SHARE = 0.99
+
 
 @dataclass(frozen=True)
 class CoreStructure:
-    """What figure 2 shows.
+    """Content of figure 2.
 
     Attributes:
       families: of the blur kernels, one a row.
@@ -40,11 +43,11 @@ class CoreStructure:
     leading: np.ndarray
 
 
-def leading_block(core: np.ndarray, *, share: float = 0.99) -> int:
-    """Side of the smallest leading square block that holds a share of `‖M‖²`."""
+def leading_block(core: np.ndarray) -> int:
+    """Side of the smallest leading square block that holds the share `_SHARE` of `‖M‖²`."""
     energy = np.cumsum(np.cumsum(np.square(core, dtype=np.float64), axis=0), axis=1)
     blocks = np.diagonal(energy)
-    return int(np.searchsorted(blocks, share * blocks[-1])) + 1
+    return int(np.searchsorted(blocks, _SHARE * blocks[-1])) + 1
 
 
 def compute_core_structure(
@@ -60,14 +63,14 @@ def compute_core_structure(
       kernels: by family, square and growing; the same sizes for each family.
       basis: of the cores.
       regularization: of the pseudo-inverses.
-      track: shows how far the families have got.
+      track: shows progress over the families.
 
     Returns:
       Kernels and cores.
     """
     rows = list(kernels.values())
     largest = max(kernel.shape[0] for kernel in rows[0])
-    core_of = partial(gx.deconvolution_core, basis, regularization=regularization)
+    core_of = partial(gx.deconvolution_core, basis, inverse=gx.Inverse(regularization))
     cores = np.array([[core_of(k) for k in kernels[family]] for family in track(list(kernels))])
     return CoreStructure(
         families=tuple(kernels),
@@ -101,7 +104,7 @@ def draw_core_structure(data: CoreStructure) -> Any:
             extent=(0.5, rank + 0.5, rank + 0.5, 0.5),
         )  # fmt: skip
         name, size, block = FAMILY_NAMES[data.families[i]], data.sizes[j], data.leading[i, j]
-        axis.set_title(f"{name}, {size}×{size}: 99 % in {block}×{block}", fontsize=9)
+        axis.set_title(f"{name}, {size}×{size}: {100 * _SHARE:g} % in {block}×{block}", fontsize=9)
         inset = axis.inset_axes((0.69, 0.69, 0.29, 0.29))
         show_kernel(inset, data.kernels[i, j])
         for spine in inset.spines.values():

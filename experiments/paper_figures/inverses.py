@@ -1,6 +1,6 @@
-"""Pseudo-inverses for the figures: kernels to fit on, bases, and deconvolution by eq. 8.
+"""Pseudo-inverses for the figures: kernels to fit on, bases, and the linear restoration.
 
-Photographs are blurred and deconvolved circularly, so that no figure shows what happens at borders.
+Photographs are blurred and deconvolved circularly, so that no figure shows effects of the borders.
 """
 
 from dataclasses import replace
@@ -16,10 +16,10 @@ from glra_jax.kernel_families import FAMILIES
 def draw_kernels(
     key: jax.Array, families: gx.KernelFamilies, *, count: int
 ) -> dict[str, jax.Array]:
-    """Random blur kernels of each family by itself.
+    """Random blur kernels of each family.
 
     Args:
-      key: PRNG key; what a family gets does not depend on the other families.
+      key: PRNG key; the kernels of a family do not depend on the other families.
       families: the distribution.
       count: how many of each.
 
@@ -28,7 +28,7 @@ def draw_kernels(
     """
     kernels: dict[str, jax.Array] = {}
     for family in families.families:
-        keys = jax.random.split(jax.random.fold_in(key, FAMILIES.index(family)), count)
+        keys = jax.random.split(jax.random.fold_in(key, list(FAMILIES).index(family)), count)
         alone = replace(families, families=(family,))
         kernels[family] = _draw(keys, families=alone)
     return kernels
@@ -47,9 +47,9 @@ def invert(kernels: jax.Array, *, support: int, regularization: float) -> jax.Ar
 
 
 def mix(stacks: dict[str, jax.Array]) -> jax.Array:
-    """The same share of each family, as many in all as one family has (rounded down).
+    """Takes the same share of each family, as many in all as one family has (rounded down).
 
-    Bases fitted on one family and on the mixture have then seen equally many kernels.
+    Bases of one family and of the mixture are then fitted on equally many kernels.
     """
     share = max(1, len(next(iter(stacks.values()))) // len(stacks))
     return jnp.concatenate([stack[:share] for stack in stacks.values()])
@@ -57,13 +57,13 @@ def mix(stacks: dict[str, jax.Array]) -> jax.Array:
 
 @jax.jit
 def whole_inverse(inverse: jax.Array) -> jax.Array:
-    """A pseudo-inverse divided by its sum, as eq. 8 has it, but of full rank."""
+    """A pseudo-inverse divided by its sum."""
     return inverse / inverse.sum()
 
 
 @jax.jit
 def truncated_inverse(basis: gx.Basis, inverse: jax.Array) -> jax.Array:
-    """Eq. 8's kernel `L M Rᵀ`: a pseudo-inverse in a basis, divided by its sum."""
+    """The low-rank kernel `L M Rᵀ` (eq. 8): a pseudo-inverse in a basis, divided by its sum."""
     return whole_inverse(gx.reconstruct(basis, gx.project(basis, inverse)))
 
 

@@ -7,7 +7,8 @@ from typing import Literal, get_args
 import tyro
 
 from glra_jax import validation
-from glra_jax.kernel_families import KernelFamilies
+from glra_jax.datasets import dataset_named
+from glra_jax.kernel_families import FAMILIES, KernelFamilies
 
 Name = Literal["fig1", "fig2", "fig7", "fig8", "rank-error", "regularization"]
 
@@ -16,21 +17,25 @@ Name = Literal["fig1", "fig2", "fig7", "fig8", "rank-error", "regularization"]
 class FigureOptions:
     """Writes figures as PNG files, each with its numbers beside it as a CSV or NPZ file.
 
-    fig1: eq. 8 with pseudo-inverses of growing rank. fig2: structure of the core M. fig7: feature
-    maps with random and with GLRA start. fig8: sensitivity to support and rank. rank-error: what a
-    basis of a rank loses of a pseudo-inverse, against the least possible. regularization: what
-    eq. 8 restores by the regularisation of the pseudo-inverse, and by its smoothness.
+    fig1: linear restoration (eq. 8) with pseudo-inverses of growing rank. fig2: structure of the
+    core M. fig7: feature maps with random and with GLRA initialization. fig8: sensitivity to
+    support and rank. rank-error: error of pseudo-inverses in a basis of a rank, against the least
+    possible. regularization: PSNR of the linear restoration over the regularisation of the
+    pseudo-inverse, and over its smoothness.
 
     Attributes:
       output: Folder for the files.
       only: Which figures.
-      model: fig7: name or file of the model with GLRA start; None for an untrained one.
-      random_model: fig7: name or file of the model with random start; None for an untrained one.
-      images: Folder of photographs; test photographs from scikit-image if not given.
+      model: fig7: name or file of the model with GLRA initialization; None for an untrained one.
+      random_model: fig7: name or file of the model with random initialization; None for an
+        untrained one.
+      dataset: Photographs, by a name in glra_jax.datasets.DATASETS; an unknown one lists them all.
+      split: Split of the dataset; that which is meant for tests if not given.
+      data_dir: Where the dataset lies, see experiments.evaluate; for folder, the folder.
       photographs: fig8, regularization: how many of them at most are averaged over; other figures
         show the first.
       crop: Side of the middle square of a photograph that is used, in pixels.
-      blur: fig7: kind of blur.
+      blur: fig7: family of the blur kernel: gaussian, disk or motion.
       noise: Standard deviation of the noise, 0 or more.
       noise_levels: regularization: standard deviations of the noise.
       kernels: Distribution of the blur kernels that bases are fitted on.
@@ -56,10 +61,12 @@ class FigureOptions:
     only: tuple[Name, ...] = get_args(Name)
     model: str | None = "glra"
     random_model: str | None = "glra-random-init"
-    images: Path | None = None
+    dataset: str = "embedded"
+    split: str | None = None
+    data_dir: Path | None = None
     photographs: int = 2
     crop: int = 256
-    blur: Literal["gaussian", "disk", "motion"] = "disk"
+    blur: str = "disk"
     noise: float = 0.01
     noise_levels: tuple[float, ...] = (0.003, 0.01, 0.03)
     kernels: KernelFamilies = field(default_factory=KernelFamilies)
@@ -81,6 +88,8 @@ class FigureOptions:
     def __post_init__(self) -> None:
         for name in ("photographs", "crop", "fit_kernels", "test_kernels", "support", "rank"):
             validation.check_size(getattr(self, name), name)
+        dataset_named(self.dataset)  # raises for an unknown one
+        validation.check_choice(self.blur, "blur", tuple(FAMILIES))
         validation.check_non_negative(self.noise, "noise")
         validation.check_positive(self.regularization, "regularization")
         validation.check_positive(self.floor, "floor")

@@ -4,14 +4,18 @@ from pathlib import Path
 
 import numpy as np
 
-from glra_jax.datasets import embedded_photographs, read_folder
+from glra_jax import datasets
 
 
-def load_photographs(folder: Path | None, *, count: int, side: int) -> list[np.ndarray]:
-    """The middles of the first photographs in a folder.
+def load_photographs(
+    dataset: str, split: str | None = None, *, data_dir: Path | None = None, count: int, side: int
+) -> list[np.ndarray]:
+    """Reads the middles of the first photographs of a dataset.
 
     Args:
-      folder: of photographs; None takes the test photographs that come with scikit-image.
+      dataset: name, see `glra_jax.datasets`.
+      split: of the dataset; None takes the one meant for tests.
+      data_dir: where the dataset lies.
       count: how many at most.
       side: of the square that is cut out, in pixels.
 
@@ -19,15 +23,15 @@ def load_photographs(folder: Path | None, *, count: int, side: int) -> list[np.n
       float32 in [0, 1], `(side, side)` or `(side, side, 3)`.
 
     Raises:
-      ValueError: a photograph smaller than `side`, or what `read_folder` refuses.
-      NotADirectoryError: no such folder.
+      OSError: the dataset is not there.
+      ValueError: a photograph smaller than `side`, or what `glra_jax.datasets` refuses.
     """
-    found = list(embedded_photographs("test").values()) if folder is None else read_folder(folder)
+    found = list(datasets.load_photographs(dataset, split, data_dir=data_dir).values())
     return [cut_middle(photograph, side) for photograph in found[:count]]
 
 
 def cut_middle(photograph: np.ndarray, side: int) -> np.ndarray:
-    """The middle square of an 8-bit photograph, float32 in [0, 1].
+    """Cuts out the middle square of an 8-bit photograph, float32 in [0, 1].
 
     Raises:
       ValueError: the photograph is smaller.
@@ -44,5 +48,5 @@ def cut_middle(photograph: np.ndarray, side: int) -> np.ndarray:
 
 
 def grey(photograph: np.ndarray) -> np.ndarray:
-    """The mean of the colour channels, `(H, W)`."""
+    """Averages the colour channels, `(H, W)`."""
     return photograph if photograph.ndim == 2 else np.asarray(photograph.mean(axis=2))

@@ -1,4 +1,4 @@
-"""How much of a pseudo-inverse a basis of a rank loses, against the best that any could.
+"""Error of pseudo-inverses in a basis of a rank, against the least possible error.
 
 No approximation of rank `m` of one matrix is nearer than its truncated singular value
 decomposition (Eckart & Young 1936). A basis shared by many kernels cannot reach that for each.
@@ -26,6 +26,8 @@ from experiments.pictures.drawing import (
 ALL = "all"
 BOUND = "svd"
 
+_FLOOR = 1e-5  # errors below are not drawn
+
 
 @dataclass(frozen=True)
 class ErrorPoint:
@@ -34,7 +36,7 @@ class ErrorPoint:
     Attributes:
       family: of the kernels.
       basis: what the basis was fitted on: a family, or `"all"` together; or `"svd"`, the best
-        approximation of each kernel by itself.
+        approximation of each kernel alone.
       rank: of the approximation.
       mean: over the kernels.
       smallest: the best kernel's.
@@ -71,8 +73,7 @@ def svd_errors(inverses: np.ndarray, ranks: Sequence[int]) -> np.ndarray:
 def basis_errors(basis: gx.Basis, inverses: np.ndarray) -> np.ndarray:
     """Relative error of `L Lᵀ k† R Rᵀ` for each of `(n, d, d)` inverses, `(n,)`, in float64.
 
-    With a basis of full rank it is not zero but about 1e-6: so far are float32 bases from
-    orthonormal.
+    With a basis of full rank it is about 1e-6, because float32 bases are not exactly orthonormal.
     """
     left, right = (np.asarray(side, np.float64) for side in basis)
     exact = np.asarray(inverses, np.float64)
@@ -93,7 +94,7 @@ def compute_rank_errors(
       fit_inverses: by family, `(p, d, d)`; every basis is fitted on `p` of them.
       test_inverses: by family, `(n, d, d)`, others than those.
       ranks: each at most `d`.
-      track: shows how far the ranks have got.
+      track: shows progress over the ranks.
 
     Returns:
       Points by rank, then by family and basis.
@@ -120,10 +121,10 @@ def compute_rank_errors(
     return points
 
 
-def draw_rank_errors(points: Sequence[ErrorPoint], *, floor: float = 1e-5) -> Any:
-    """A panel a family: own basis, basis of all, and the bound; errors below a floor are left out.
+def draw_rank_errors(points: Sequence[ErrorPoint]) -> Any:
+    """A panel a family: own basis, basis of all, and the bound; the least errors are left out.
 
-    Float32 does not resolve them, and no picture shows them.
+    Float32 does not resolve those below `_FLOOR`, and they are not visible in pictures.
     """
     families = list(dict.fromkeys(point.family for point in points))
     figure = new_figure(3.5 * len(families) + 0.4, 3.7)
@@ -136,7 +137,7 @@ def draw_rank_errors(points: Sequence[ErrorPoint], *, floor: float = 1e-5) -> An
             BOUND: {"color": "black", "linestyle": "--", "label": "bound: each kernel's own SVD"},
         }  # fmt: skip
         for name, style in styles.items():
-            own = [p for p in points if (p.family, p.basis) == (family, name) and p.mean >= floor]
+            own = [p for p in points if (p.family, p.basis) == (family, name) and p.mean >= _FLOOR]
             own.sort(key=lambda point: point.rank)
             axis.plot([p.rank for p in own], [p.mean for p in own], markersize=4, **style)
         axis.set_yscale("log")

@@ -1,6 +1,6 @@
-"""What eq. 8 restores, by what the pseudo-inverse is regularised with, and how strongly.
+"""PSNR of the linear restoration, over the strength of both regularisations of its inverse.
 
-Whole pseudo-inverses, without a basis: what the best of them restores bounds eq. 8 of any rank.
+The pseudo-inverses are whole, without a basis: the best of them bounds the low-rank restoration.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,13 +73,13 @@ def compute_regularization(
 
     Args:
       key: PRNG key of the noise.
-      photographs: `(n, s, s)` in [0, 1], `s` at least the support; they take turns.
+      photographs: `(n, s, s)` in [0, 1], `s` at least the support; used in turn.
       kernels: by family, `(p, h, w)`, each of which blurs one photograph.
       noise_levels: standard deviations.
       strengths: regularisations without smoothness; and smoothnesses with `regularization`.
       regularization: the constant beside the smoothness.
       support: of the pseudo-inverses.
-      track: shows how far the families have got.
+      track: shows progress over the families.
 
     Returns:
       Points by family, noise level, kind and strength.
@@ -117,7 +117,7 @@ def draw_regularization(points: Sequence[StrengthPoint]) -> Any:
                 axis.plot(strengths, psnrs, line, color=colour, label=label)
                 best = max(own, key=lambda point: point.psnr)
                 axis.plot(best.strength, best.psnr, "o", color=colour, markersize=5)
-        # What is far below the best is of no interest.
+        # Points far below the best are not shown.
         worst_best = min(
             max(p.psnr for p in points if (p.family, p.noise) == (family, level))
             for level in levels
@@ -126,6 +126,6 @@ def draw_regularization(points: Sequence[StrengthPoint]) -> Any:
         axis.set_xscale("log")
         axis.set_title(f"{FAMILY_NAMES[family]} kernels", fontsize=10)
         label_curves(axis, "strength")
-    axes[0].set_ylabel("PSNR of eq. 8, dB")
+    axes[0].set_ylabel("PSNR of linear (eq. 8), dB")
     axes[0].legend(fontsize=7, loc="lower right")
     return figure

@@ -1,4 +1,4 @@
-"""Figure 8: how well eq. 8 restores, over the support `d` and the rank `m` of its basis."""
+"""Figure 8: PSNR of the linear restoration (eq. 8) over support `d` and rank `m` of its basis."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Point:
       support: side of the pseudo-inverses, `d`.
       rank: columns of the bases, `m`.
       family: of the blur kernels.
-      psnr: by eq. 8, dB.
+      psnr: of the linear restoration, dB.
       psnr_whole: by the whole pseudo-inverse of that support, dB.
     """
 
@@ -63,20 +63,20 @@ def compute_sensitivity(
     noise: float = 0.01,
     track: Track[tuple[str, int, int]] = silent,
 ) -> list[Point]:
-    """Restores by eq. 8 with one basis for all families, with `d` and then `m` varied.
+    """Restores linearly with one basis for all families, over `d` and then over `m`.
 
     Args:
       key: PRNG key of the noise.
       photographs: `(N, H, W, 1)` float32 in [0, 1].
       kernels: by family, `(n, k, k)`, what photographs are blurred with.
       fit_kernels: by family, `(p, k, k)`; bases are fitted on `p` kernels of all families mixed.
-      supports: what `d` takes, with `rank`; each at least `rank` and the kernels' size.
-      ranks: what `m` takes, with `support`; each at most `support`.
+      supports: values of `d`, with `rank`; each at least `rank` and the kernels' size.
+      ranks: values of `m`, with `support`; each at most `support`.
       support: fixed `d`.
       rank: fixed `m`.
       regularization: of the pseudo-inverses.
       noise: standard deviation.
-      track: shows how far the settings have got.
+      track: shows progress over the settings.
 
     Returns:
       Points in the order of the settings, then of the families.
@@ -117,7 +117,7 @@ def draw_sensitivity(points: Sequence[Point]) -> Any:
     left, right = figure.subplots(1, 2, sharey=True)
     _draw_panel(left, points, "support", "rank", "support d, pixels")
     _draw_panel(right, points, "rank", "support", "rank m")
-    left.set_ylabel("mean PSNR of eq. 8, dB")
+    left.set_ylabel("mean PSNR of linear (eq. 8), dB")
     right.legend(fontsize=8, loc="lower right")
     return figure
 

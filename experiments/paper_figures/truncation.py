@@ -1,7 +1,7 @@
-"""Figure 1: a photograph deconvolved by eq. 8 with pseudo-inverses of growing rank.
+"""Figure 1: a photograph restored linearly (eq. 8) with pseudo-inverses of growing rank.
 
-The quality does not rise evenly with the rank: a low rank misses the sum of an inverse, which is a
-small part of its norm, by up to a factor of two, and dividing by the sum then changes the contrast.
+The quality does not rise steadily with the rank. At a low rank, the sum of an inverse, a small part
+of its norm, is wrong by up to a factor of two; dividing by it then changes the contrast.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,11 +32,11 @@ from experiments.pictures.drawing import (
 
 @dataclass(frozen=True)
 class Truncation:
-    """What figure 1 shows; images are clipped to [0, 1], `(H, W)` or `(H, W, 3)`.
+    """Content of figure 1; images are clipped to [0, 1], `(H, W)` or `(H, W, 3)`.
 
     Attributes:
       families: of the blur kernels, one a row.
-      ranks: of the truncated inverses; the whole inverse comes behind them.
+      ranks: of the truncated inverses; the whole inverse comes last.
       support: of the inverses, `d`.
       kernels: `(families, k, k)`.
       inverses: whole and of sum 1, `(families, d, d)`.
@@ -80,7 +80,7 @@ def compute_truncation(
       ranks: of the bases, each at most `d`.
       regularization: of the pseudo-inverses.
       noise: standard deviation.
-      track: shows how far the ranks have got.
+      track: shows progress over the ranks.
 
     Returns:
       Images and their PSNR against the truth.

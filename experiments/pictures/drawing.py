@@ -1,7 +1,8 @@
-"""What all figures share: colours, sizes, and writing a picture with its numbers beside it."""
+"""Helpers of all figures: colours, sizes, and writing a picture with its numbers beside it."""
 
 import csv
 import io
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -9,15 +10,17 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from glra_jax.atomic_files import write_atomically
+from glra_jax.kernel_families import FAMILIES
 
 T = TypeVar("T")
-# Hands on what a figure goes through one by one, and may show how far it has got.
+# Yields the items that a figure is computed from, and may show progress.
 Track = Callable[[Sequence[T]], Iterable[T]]
 
 # Okabe and Ito's colours, which the colour-blind tell apart; markers say the same again.
-FAMILY_COLOURS = {"gaussian": "#0072B2", "disk": "#D55E00", "motion": "#009E73"}
-FAMILY_MARKERS = {"gaussian": "o", "disk": "s", "motion": "^"}
-FAMILY_NAMES = {"gaussian": "Gaussian", "disk": "disk", "motion": "motion"}
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#F0E442")
+FAMILY_COLOURS = dict(zip(FAMILIES, itertools.cycle(_COLOURS), strict=False))
+FAMILY_MARKERS = dict(zip(FAMILIES, itertools.cycle("os^vPX"), strict=False))
+FAMILY_NAMES = {name: name for name in FAMILIES} | {"gaussian": "Gaussian"}
 
 _DPI = 140
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.benchmarks.timing import Comparison
 from experiments.pictures.drawing import new_figure
-from experiments.training_runs.held_out import METHODS, Example
+from experiments.training_runs.held_out import Example
 
 
 def _new_axes(rows: int, columns: int, width: float, height: float) -> tuple[Any, np.ndarray]:
@@ -16,8 +16,8 @@ def _new_axes(rows: int, columns: int, width: float, height: float) -> tuple[Any
 
 
 def save_sheet(examples: list[Example], path: Path) -> None:
-    """Writes kernel, blurred, eq. 8, restored and sharp side by side, a row an example."""
-    columns = ("kernel", *METHODS, "sharp")
+    """Writes kernel, blurred, linear, restored and sharp side by side, a row an example."""
+    columns = ("kernel", *examples[0].images, "sharp")
     figure, axes = _new_axes(len(examples), len(columns), 3.2 * len(columns), 2.5 * len(examples))
     for row, example in zip(axes, examples, strict=True):
         shown = {"kernel": example.kernel, **example.images, "sharp": example.sharp}
@@ -47,8 +47,10 @@ def save_curve(steps: list[int], losses: list[float], path: Path) -> None:
 
 
 def save_ratios(comparisons: list[Comparison], path: Path) -> None:
-    """Writes how many times longer than this library each other way takes, as bars."""
-    bars = [(f"{c.name}: {way}", *c.ratio(way)) for c in comparisons for way in list(c.seconds)[1:]]
+    """Writes bars of the time of every other method over that of this library."""
+    bars = [
+        (f"{c.name}: {name}", *c.ratio(name)) for c in comparisons for name in list(c.seconds)[1:]
+    ]
     if not bars:
         return
     figure, axes = _new_axes(1, 1, 8.0, 0.6 + 0.4 * len(bars))

@@ -1,9 +1,11 @@
-"""Cores of blur kernels in float64, by NumPy and SciPy alone: what float32 is compared with."""
+"""Cores of blur kernels in float64, by NumPy and SciPy alone, to compare float32 with."""
 
 import numpy as np
 from scipy import fft
 from scipy.sparse import linalg
 
+from experiments.evaluation.model_files import low_rank
+from glra_jax.inverses import Inverse
 from glra_jax.model import Model
 
 
@@ -13,20 +15,21 @@ def exact_core(model: Model, kernel: np.ndarray, noise: float) -> np.ndarray:
     With `F` the Fourier transform, the pseudo-inverse is `F⁻¹(conj(K) / (|K|² + λ + w σ² |∇|²))`;
     it is projected, or the core nearest to it found by least squares, and divided by its sum.
     """
-    left, right = (np.asarray(side, np.float64) for side in model.basis)
+    left, right = (np.asarray(side, np.float64) for side in model.constants)
     support, rank = left.shape
-    if model.config.core == "projection":
-        spectrum, damping = _spectra(kernel, support, model, noise)
+    inverse = low_rank(model).inverse
+    if inverse.core == "projection":
+        spectrum, damping = _spectra(kernel, support, inverse, noise)
         core = _core_of(spectrum.conj() / (np.abs(spectrum) ** 2 + damping), left, right)
     else:
         size = fft.next_fast_len(support + max(kernel.shape) - 1, real=True)
-        spectrum, damping = _spectra(kernel, size, model, noise)
-        signal = model.config.regularization / damping
-        normal = signal * np.abs(spectrum) ** 2 + model.config.regularization
+        spectrum, damping = _spectra(kernel, size, inverse, noise)
+        signal = inverse.regularization / damping
+        normal = signal * np.abs(spectrum) ** 2 + inverse.regularization
 
         def filtered(weights: np.ndarray, core: np.ndarray) -> np.ndarray:
-            inverse = _spectrum(left @ core.reshape(rank, rank) @ right.T, size)
-            return _core_of(weights * inverse, left, right).ravel()
+            spectrum = _spectrum(left @ core.reshape(rank, rank) @ right.T, size)
+            return _core_of(weights * spectrum, left, right).ravel()
 
         equations, precondition = (
             linalg.LinearOperator((rank**2,) * 2, matvec=lambda core, w=weights: filtered(w, core))
@@ -40,29 +43,29 @@ def exact_core(model: Model, kernel: np.ndarray, noise: float) -> np.ndarray:
             M=precondition,
         )
         core = core.reshape(rank, rank)
-    inverse = left @ core @ right.T
-    return left.T @ (inverse / inverse.sum()) @ right
+    found = left @ core @ right.T
+    return left.T @ (found / found.sum()) @ right
 
 
 def _spectrum(kernel: np.ndarray, size: int) -> np.ndarray:
-    """On a square grid, the kernel's centre at (0, 0)."""
+    """Spectrum of a kernel on a square grid, its centre at (0, 0)."""
     padded = np.zeros((size, size))
     padded[: kernel.shape[0], : kernel.shape[1]] = kernel
     return np.fft.fft2(np.roll(padded, [-(n // 2) for n in kernel.shape], axis=(0, 1)))
 
 
 def _spectra(
-    kernel: np.ndarray, size: int, model: Model, noise: float
+    kernel: np.ndarray, size: int, inverse: Inverse, noise: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Transfer function of a blur kernel, and the damping of its inverse."""
     step = np.abs(1 - np.exp(2j * np.pi * np.arange(size) / size)) ** 2  # of a difference
-    smoothness = model.config.noise_weight * noise**2
-    damping = model.config.regularization + smoothness * np.add.outer(step, step)
+    smoothness = inverse.noise_weight * noise**2
+    damping = inverse.regularization + smoothness * np.add.outer(step, step)
     return _spectrum(kernel, size), damping
 
 
 def _core_of(spectrum: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Projection of what a spectrum stands for, cut to the support."""
+    """Projection of the kernel of a spectrum, cut to the support."""
     support, centre = len(left), len(left) // 2
     kernel = np.roll(np.fft.ifft2(spectrum).real, (centre, centre), axis=(0, 1))
     return left.T @ kernel[:support, :support] @ right

@@ -86,9 +86,10 @@ class LowRankBasis(nn.Module):
 
 
 class LeastSquares:
-    """Minimises `Σ |1 - K G|² / (λ + μ |∇|²) + |G|²` over cores, where `G` is that of `L M Rᵀ`.
+    """Minimises `Σ |1 - K G|² / (λ + μ |∇|²) + |G|²` over cores; `G` is the spectrum of `L M Rᵀ`.
 
-    On a grid where the inverse does not wrap around; the normal equations are multiplied by λ.
+    The grid is so large that the inverse does not wrap around. The normal equations are multiplied
+    by λ.
     """
 
     def __init__(
@@ -103,23 +104,23 @@ class LeastSquares:
         self.target = self._gather(signal * transfer.conj())
 
     def _gather(self, spectrum: torch.Tensor) -> torch.Tensor:
-        """Core of what a spectrum stands for, centred in the support."""
+        """Core of the kernel of a spectrum, centred in the support."""
         support, centre = len(self.left), len(self.left) // 2
         kernel = torch.roll(torch.fft.ifft2(spectrum).real, (centre, centre), dims=(0, 1))
         return self.left.T @ kernel[:support, :support] @ self.right
 
     def filtered(self, weights: torch.Tensor, core: torch.Tensor) -> torch.Tensor:
-        """What weights on the spectrum make of a core."""
+        """Applies weights on the spectrum to a core."""
         spectrum = centred_spectrum(self.left @ core @ self.right.T, len(weights))
         return self._gather(weights * spectrum)
 
 
-def conjugate_gradients(problem: LeastSquares, most_steps: int = 500) -> torch.Tensor:
-    """Solves for the core, from 0; the inverse filter preconditions."""
+def conjugate_gradients(problem: LeastSquares) -> torch.Tensor:
+    """Solves for the core in 500 steps at most, from 0; the inverse filter preconditions."""
     core, residual = torch.zeros_like(problem.target), problem.target
     goal = 1e-5 * residual.norm()
     direction, before = torch.zeros_like(core), core.new_ones(())
-    for step in range(most_steps):
+    for step in range(500):
         if residual.norm() <= goal:
             break
         near = problem.filtered(1 / problem.normal, residual)

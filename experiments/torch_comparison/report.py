@@ -1,4 +1,4 @@
-"""What `compare_torch` writes: a table and a plot of the differences over the steps."""
+"""Report of `compare_torch`: a table and a plot of the differences over the steps."""
 
 import csv
 from dataclasses import asdict, dataclass
@@ -32,7 +32,7 @@ class Row:
 
 
 class Difference(NamedTuple):
-    """How far two sets of weights are apart.
+    """Differences between two sets of weights.
 
     Attributes:
       largest: over all weights.

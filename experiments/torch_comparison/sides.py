@@ -7,26 +7,39 @@ NumPy; weights and gradients come back as NumPy arrays by PyTorch's state dict n
 import copy
 import time
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.evaluation.model_files import faithful
 from glra_jax.interop import model_to_state_dict, params_to_state_dict
 from glra_jax.model import Model
-from glra_jax.networks.glra import restore
-from glra_jax.training.batches import Batch
 from glra_jax.training.config import TrainConfig
-from glra_jax.training.step import loss_fn, optimizer
+from glra_jax.training.losses import squared_loss
+from glra_jax.training.optimizers import optimizer
 
 Weights = dict[str, np.ndarray]
 
 # The two conventions of weight decay, by the name of PyTorch's optimiser: added to the gradient, as
-# in Caffe and in `glra_jax.training.step`, and decoupled from it, as in `optax.adamw`.
+# in Caffe and in `glra_jax.training.optimizers`, and decoupled from it, as in `optax.adamw`.
 OPTIMIZERS = ("Adam", "AdamW")
+
+
+class Examples(NamedTuple):
+    """Examples that both sides restore, NumPy or JAX arrays.
+
+    Attributes:
+      blurred: `(N, H, W, 1)`.
+      core: `(N, m, m)`.
+      sharp: `(N, H', W', 1)`.
+    """
+
+    blurred: np.ndarray | jax.Array
+    core: np.ndarray | jax.Array
+    sharp: np.ndarray | jax.Array
 
 
 class JaxSide:
@@ -35,24 +48,29 @@ class JaxSide:
     def __init__(self, model: Model, config: TrainConfig, *, precision: str, method: str) -> None:
         self.precision, self.config = precision, config
         self.params = jax.tree.map(lambda w: jnp.asarray(np.asarray(w, precision)), model.params)
-        network = model.network(method=method if precision == "float32" else "direct")
-        self._restore = jax.jit(partial(restore, network))
-        self._gradient = jax.jit(jax.grad(partial(loss_fn, network)))
+        network = faithful(model).module(method=method if precision == "float32" else "direct")
 
-    def _cast(self, batch: Batch) -> Batch:
-        return Batch(*(jnp.asarray(np.asarray(array, self.precision)) for array in batch))
+        def restored(params: Any, examples: Examples) -> jax.Array:
+            return jnp.asarray(network.apply({"params": params}, examples.blurred, examples.core))
 
-    def restore(self, batch: Batch) -> np.ndarray:
+        def loss(params: Any, examples: Examples) -> jax.Array:
+            return squared_loss(restored(params, examples), jnp.asarray(examples.sharp))
+
+        self._restore, self._gradient = jax.jit(restored), jax.jit(jax.grad(loss))
+
+    def _cast(self, batch: Examples) -> Examples:
+        return Examples(*(jnp.asarray(np.asarray(array, self.precision)) for array in batch))
+
+    def restore(self, batch: Examples) -> np.ndarray:
         """Output, `(N, H', W', 1)`."""
-        blurred, core, _ = self._cast(batch)
-        return np.asarray(self._restore(self.params, blurred, core))
+        return np.asarray(self._restore(self.params, self._cast(batch)))
 
-    def gradient(self, batch: Batch) -> Weights:
+    def gradient(self, batch: Examples) -> Weights:
         """Gradient of the loss by state dict name."""
         gradient = jax.block_until_ready(self._gradient(self.params, self._cast(batch)))
         return params_to_state_dict(gradient)
 
-    def train(self, batches: list[Batch], name: str) -> Iterator[tuple[Weights, float]]:
+    def train(self, batches: list[Examples], name: str) -> Iterator[tuple[Weights, float]]:
         """Weights after each step, and the seconds that it took."""
         if name == "Adam":
             tx = optimizer(self.config)
@@ -83,19 +101,20 @@ class TorchSide:
         from experiments.torch_comparison.reference import DeconvNet
 
         self.precision, self.config = precision, config
+        architecture = faithful(model)
         state = {name: torch.from_numpy(a) for name, a in model_to_state_dict(model).items()}
         self._start: Any = DeconvNet(
             state["basis.left"],
             state["basis.right"],
-            features=model.config.features,
-            regularization=model.config.regularization,
-            noise_weight=model.config.noise_weight,
-            kind_of_core=model.config.core,
+            features=architecture.features,
+            regularization=architecture.inverse.regularization,
+            noise_weight=architecture.inverse.noise_weight,
+            kind_of_core=architecture.inverse.core,
         )
         self._start.load_state_dict(state)
         self._start.to(getattr(torch, precision))
 
-    def _cast(self, batch: Batch) -> tuple[Any, Any, Any]:
+    def _cast(self, batch: Examples) -> tuple[Any, Any, Any]:
         import torch
 
         blurred, core, sharp = (np.array(array, self.precision) for array in batch)
@@ -109,7 +128,7 @@ class TorchSide:
         tensor = torch.from_numpy(np.array(kernel, self.precision))
         return self._start.core_of(tensor, noise).numpy()
 
-    def restore(self, batch: Batch) -> np.ndarray:
+    def restore(self, batch: Examples) -> np.ndarray:
         """Output, `(N, H', W', 1)`."""
         import torch
 
@@ -123,12 +142,12 @@ class TorchSide:
         loss = 0.5 * ((network(blurred, core) - sharp) ** 2).sum() / len(sharp)
         loss.backward()
 
-    def gradient(self, batch: Batch) -> Weights:
+    def gradient(self, batch: Examples) -> Weights:
         """Gradient of the loss by state dict name."""
         self._backward(self._start, self._cast(batch))
         return {name: w.grad.numpy().copy() for name, w in self._start.named_parameters()}
 
-    def train(self, batches: list[Batch], name: str) -> Iterator[tuple[Weights, float]]:
+    def train(self, batches: list[Examples], name: str) -> Iterator[tuple[Weights, float]]:
         """Weights after each step, and the seconds that it took."""
         import torch
 

@@ -1,1 +1,1 @@
-"""What the training program reads and scores."""
+"""Options, photographs and scores of the training program."""

@@ -8,9 +8,10 @@ import numpy as np
 
 import glra_jax as gx
 from glra_jax.datasets import embedded_photographs
+from glra_jax.kernel_families import blur_family
 from glra_jax.training.config import TrainConfig
 
-METHODS = ("blurred", "eq. 8", "network")
+LINEAR = "linear (eq. 8)"
 
 
 @dataclass(frozen=True)
@@ -34,35 +35,30 @@ class Example:
     scores: dict[str, tuple[float, float]]
 
 
-def example_kernel(family: str, size: int) -> jax.Array:
-    """A blur kernel of middling strength."""
-    if family == "gaussian":
-        return gx.gaussian_kernel(sigma=size / 10, size=size)
-    if family == "disk":
-        return gx.disk_kernel(radius=size / 6, size=size)
-    return gx.motion_kernel(jax.random.key(4), size=size, extent=0.7 * (size // 2))
-
-
 def restore_held_out(model: gx.Model, config: TrainConfig) -> list[Example]:
     """Degrades the held-out photographs by the run's own protocol and restores them.
 
-    Scores are of the centre, half the support off each side, as in the paper's own scoring.
+    Scores are of the centre, without what the network's margins take off each side: of the
+    faithful network half the support, as in the paper's own scoring.
     """
-    border = model.config.support // 2
+    architecture = model.architecture
+    inverse = architecture.default_inverse
+    border = max(*(max(margin) for margin in architecture.margins), config.kernels.max_size)
     noise = sum(config.noise) / 2
     examples = []
     for index, (name, photograph) in enumerate(embedded_photographs("test").items()):
         x = jnp.asarray(photograph, jnp.float32) / 255.0
+        if x.ndim == 2 and 1 not in architecture.joint_channels:
+            x = jnp.repeat(x[..., None], max(architecture.joint_channels), axis=2)
         sharp = gx.sharp_target(x, protocol=config.protocol)
         for family in config.kernels.families:
-            kernel = example_kernel(family, config.kernels.max_size)
+            kernel = blur_family(family).example(config.kernels.max_size)
             key = jax.random.key(index)
             y = gx.degrade(key, x, kernel, protocol=config.protocol, noise=noise)
-            images = {
-                "blurred": y,
-                "eq. 8": gx.deconvolve_linear(y, kernel, model),
-                "network": gx.deconvolve(y, kernel, model),
-            }
+            images = {"blurred": y}
+            if inverse is not None and isinstance(model.constants, gx.Basis):
+                images[LINEAR] = gx.deconvolve_linear(y, kernel, model.constants, inverse=inverse)
+            images["network"] = gx.deconvolve(y, kernel, model)
             inner = (slice(border, -border),) * 2
             images = {method: jnp.clip(image[inner], 0, 1) for method, image in images.items()}
             truth = sharp[inner]
@@ -85,14 +81,15 @@ def restore_held_out(model: gx.Model, config: TrainConfig) -> list[Example]:
 
 def score_table(examples: list[Example]) -> str:
     """Markdown table of PSNR (dB) and SSIM, with the mean in the last row."""
+    methods = list(examples[0].scores)
     lines = [
-        "| photograph | blur | " + " | ".join(f"{m}, PSNR / SSIM" for m in METHODS) + " |",
-        "| --- | --- | " + " | ".join("---" for _ in METHODS) + " |",
+        "| photograph | blur | " + " | ".join(f"{m}, PSNR / SSIM" for m in methods) + " |",
+        "| --- | --- | " + " | ".join("---" for _ in methods) + " |",
     ]
     for example in examples:
-        cells = (f"{p:.2f} / {s:.3f}" for p, s in (example.scores[m] for m in METHODS))
+        cells = (f"{p:.2f} / {s:.3f}" for p, s in (example.scores[m] for m in methods))
         lines.append(f"| {example.photograph} | {example.family} | " + " | ".join(cells) + " |")
-    means = (np.mean([e.scores[m] for e in examples], axis=0) for m in METHODS)
+    means = (np.mean([e.scores[m] for e in examples], axis=0) for m in methods)
     cells = (f"{p:.2f} / {s:.3f}" for p, s in means)
     lines.append("| **mean** | | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -4,68 +4,69 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, TypeVar
 
 import jax
 import numpy as np
 import tyro
 
 from glra_jax import validation
-from glra_jax.datasets import Planes
+from glra_jax.datasets import PackedPhotographs, dataset_named
 from glra_jax.model import Model
-from glra_jax.training.config import PRESETS, TrainConfig
+from glra_jax.networks import Architecture
+from glra_jax.training.config import TrainConfig
+from glra_jax.training.presets import PRESETS
+
+A = TypeVar("A", bound=Architecture)
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(Generic[A]):
     """Trains the deconvolution network. The same command again resumes where it stopped.
 
     Attributes:
-      preset: Defaults of all options below: a quick look, the paper's text, its solver file, or
-        the models in the package.
+      config: What the result depends on.
+      preset: Defaults of all options below: smoke, a quick look; paper, the paper's text; release,
+        its solver file; glra, glra-all-layers, glra-release and glra-random-init, the models in the
+        package.
       workdir: Folder for all that the run writes; runs/PRESET if not given.
-      images: Folder of photographs; those in scikit-image if neither this nor bsds500 is given.
-      bsds500: Folder of an unpacked BSDS500 to train on, or "tfds" for the copy that
-        tensorflow-datasets keeps (71 MB are downloaded if there is none).
-      initial: Name or file of a model to start from; its layers 4 to 6, or all of it and its basis,
-        whichever is trained. The configuration's own start if not given.
-      splits: Splits of BSDS500 to train on.
-      allow_leak: Train on BSD100 (BSDS500's split val, folders of that name, triplets) on purpose,
-        on which models are scored.
-      cache: Folder that keeps fitted bases; the user's cache folder if not given.
+      dataset: Photographs to train on, by a name in glra_jax.datasets.DATASETS; an unknown one
+        lists them all.
+      data_dir: Where the dataset lies. bsds500: a folder where the archive was unpacked, or a
+        folder of tensorflow-datasets; if not given, that library's own, to which 71 MB are
+        downloaded if they are not there yet. folder: the folder.
+      splits: Splits of the dataset to train on; those meant for training if not given.
+      initial: Name or file of a model to start from, as far as the architecture that is trained can
+        take it over. The configuration's own initialization if not given.
+      allow_leak: Train on purpose on what models are scored on: BSD100 (BSDS500's split val,
+        folders of that name, triplets) or the embedded test photographs.
+      cache: Folder that keeps what is fitted, such as bases; the user's cache folder if not given.
       checkpoint_every: Steps between checkpoints, at least 1.
       log_every: Steps between rows of metrics, at least 1.
-      config: What the result depends on.
     """
 
-    preset: Literal["smoke", "paper", "release", "glra", "glra-release", "glra-random-init"] = (
-        "smoke"
-    )
+    config: Annotated[TrainConfig[A], tyro.conf.arg(name="")]
+    preset: str = "smoke"
     workdir: Path | None = None
-    images: Path | None = None
-    bsds500: Path | None = None
+    dataset: str = "embedded"
+    data_dir: Path | None = None
+    splits: tuple[str, ...] | None = None
     initial: str | None = None
-    splits: tuple[Literal["train", "test", "val", "bsd100"], ...] = ("train", "test")
     allow_leak: tyro.conf.FlagCreatePairsOff[bool] = False
     cache: Path | None = None
     checkpoint_every: int = 50
     log_every: int = 10
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         validation.check_size(self.checkpoint_every, "checkpoint_every")
         validation.check_size(self.log_every, "log_every")
-        if self.images is not None and self.bsds500 is not None:
-            raise ValueError(
-                f"images {str(self.images)!r} and bsds500 {str(self.bsds500)!r} exclude each "
-                f"other; give one of them"
-            )
+        dataset_named(self.dataset)  # raises for an unknown one
 
     @property
     def folder(self) -> Path:
-        """The work directory."""
+        """Work directory."""
         return self.workdir if self.workdir is not None else Path("runs") / self.preset
 
 
@@ -81,17 +82,17 @@ def parse(arguments: list[str] | None = None) -> TrainOptions:
     defaults = TrainOptions(
         preset=preset, config=config, checkpoint_every=min(1000, max(50, config.steps // 20))
     )
-    return tyro.cli(
-        TrainOptions, default=defaults, args=arguments, prog="python -m experiments.train"
-    )
+    # The preset's architecture says which options there are of it.
+    form: Any = TrainOptions[type(config.architecture)]  # type: ignore[misc]
+    return tyro.cli(form, default=defaults, args=arguments, prog="python -m experiments.train")
 
 
 def describe_run(
-    config: TrainConfig, planes: Planes, initial: Model | None = None
+    config: TrainConfig, packed: PackedPhotographs, initial: Model | None = None
 ) -> dict[str, Any]:
-    """What a run's result depends on, for its checkpoints: configuration, data, initial weights."""
-    arrays = (planes.pixels, planes.starts, planes.heights, planes.widths)
-    description = {"config": asdict(config), "images_sha256": _digest(arrays)}
+    """Records what a result depends on, for checkpoints: configuration, data, initial weights."""
+    arrays = (packed.pixels, packed.starts, packed.heights, packed.widths)
+    description = {"config": config.describe(), "images_sha256": _digest(arrays)}
     if initial is not None:
         description["initial_sha256"] = _digest(jax.tree.leaves(initial))
     return description

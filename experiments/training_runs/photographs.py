@@ -1,21 +1,14 @@
 """The photographs that a training run learns from."""
 
-from pathlib import Path
-
 import numpy as np
 
 from experiments.training_runs.options import TrainOptions
 from glra_jax.datasets import (
-    Planes,
-    bsds500_training_photographs,
-    embedded_photographs,
-    find_photographs,
-    pack_planes,
-    read_photograph,
+    PackedPhotographs,
+    dataset_named,
+    load_training_photographs,
+    pack_photographs,
 )
-
-# Folders that hold BSD100, on which models are scored.
-_SCORED_FOLDERS = ("val", "bsd100")
 
 
 def load_photographs(options: TrainOptions) -> list[np.ndarray]:
@@ -28,46 +21,26 @@ def load_photographs(options: TrainOptions) -> list[np.ndarray]:
       uint8 arrays `(H, W)` or `(H, W, 3)`.
 
     Raises:
-      FileNotFoundError: BSDS500 or a split is missing.
+      FileNotFoundError: the dataset or a split is missing.
       NotADirectoryError: a folder is not there.
-      ValueError: BSD100 is among them and `allow_leak` is not set, or an image cannot be read.
+      ValueError: what models are scored on is among them and `allow_leak` is not set, or an image
+        cannot be read.
     """
-    if options.bsds500 is not None:
-        folder = None if str(options.bsds500) == "tfds" else options.bsds500
-        photographs = bsds500_training_photographs(
-            options.splits, allow_leak=options.allow_leak, folder=folder
-        )
-        return list(photographs.values())
-    if options.images is None:
-        return list(embedded_photographs("train").values())
-    paths = find_photographs(options.images)
-    if not options.allow_leak:
-        _check_folders(options.images, paths)
-    return [read_photograph(path) for path in paths]
+    photographs = load_training_photographs(
+        options.dataset,
+        options.splits,
+        data_dir=options.data_dir,
+        allow_leak=options.allow_leak,
+    )
+    return list(photographs.values())
 
 
-def load_planes(options: TrainOptions) -> Planes:
-    """The same photographs packed for training; raises if one is smaller than a patch needs."""
-    return pack_planes(load_photographs(options), min_side=options.config.crop)
-
-
-def _check_folders(root: Path, paths: list[Path]) -> None:
-    """Raises ValueError where BSD100 lies under its names: a split's, or those of triplets.
-
-    Folders above the one that was given are not looked at, nor what the photographs show.
-    """
-    above = (root.name, root.resolve().name)
-    for path in paths:
-        file = path.resolve()
-        # From the folder that was given on, by the names given and by what links point to.
-        folders = (*above, *path.relative_to(root).parts[:-1], file.parent.name)
-        if named := [folder for folder in folders if folder.lower() in _SCORED_FOLDERS]:
-            raise ValueError(
-                f"{path} lies in a folder named {named[0]!r}, as BSD100 does, on which models are "
-                f"scored; train on other folders, or say --allow-leak if that is meant"
-            )
-        if file.stem.endswith("_gt") and file.with_stem(f"{file.stem[:-3]}_batch").is_file():
-            raise ValueError(
-                f"{path} is of a triplet, as the authors released BSD100, on which models are "
-                f"scored; train on other folders, or say --allow-leak if that is meant"
-            )
+def load_packed(options: TrainOptions) -> PackedPhotographs:
+    """Packs the same photographs for training; raises if one is smaller than a patch needs."""
+    photographs = load_photographs(options)
+    licence = dataset_named(options.dataset).licence
+    terms = f" (licence: {licence})" if licence else ""
+    print(f"{len(photographs)} photographs of dataset {options.dataset}{terms}")
+    config = options.config
+    channels = max(config.architecture.joint_channels)
+    return pack_photographs(photographs, channels=channels, min_side=config.crop)
