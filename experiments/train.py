@@ -16,6 +16,7 @@ from experiments.pictures.training_sheet import save_curve, save_sheet
 from experiments.training_runs.held_out import restore_held_out, score_table
 from experiments.training_runs.options import TrainOptions, describe_run, parse
 from experiments.training_runs.photographs import load_packed
+from glra_jax.atomic_files import write_atomically
 from glra_jax.model import Model, abstract_model
 from glra_jax.model_files import load_model, save_model
 from glra_jax.networks.architecture import Constants, Params
@@ -28,12 +29,17 @@ from glra_jax.training.step import (
     create_state,
     data_mesh,
     initial_params,
+    is_finite,
     make_train_step,
     replicated,
     trained_model,
 )
 
 _COLUMNS = ("step", "loss", "psnr", "learning_rate", "seconds")
+
+
+class DivergedError(ValueError):
+    """A training run whose loss or weights are no longer finite."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -59,27 +65,32 @@ def train(options: TrainOptions) -> None:
         if checkpoints.latest_step() is None:
             check_unused(folder, config)
         state, constants = start_or_resume(options, checkpoints, mesh, adopted)
-        (folder / "config.json").write_text(config_text(config))
+        config_file = folder / "config.json"
+        write_atomically(config_file, config_text(config).encode(), overwrite=True)
         photographs = jax.device_put(photographs, replicated(mesh))
-        log = MetricsLog(folder / "metrics.csv", first_step=int(state.step))
         train_step = make_train_step(config, mesh)
-
         first = int(state.step)
         bar = tqdm(total=config.steps, initial=first, unit="step", desc="training", smoothing=0.1)
-        pending: list[Metrics] = []
-        for step in range(first + 1, config.steps + 1):
-            state, metrics = train_step(state, photographs, constants)
-            pending.append(metrics)
-            bar.update()
-            saves = step % options.checkpoint_every == 0 or step == config.steps
-            if step % options.log_every == 0 or saves or step == first + 1:
+        with bar, MetricsLog(folder / "metrics.csv", first_step=first) as log:
+            pending: list[Metrics] = []
+            for step in range(first + 1, config.steps + 1):
+                state, metrics = train_step(state, photographs, constants)
+                pending.append(metrics)
+                bar.update()
+                saves = step % options.checkpoint_every == 0 or step == config.steps
+                if not (step % options.log_every == 0 or saves or step == first + 1):
+                    continue
                 row = log.write(step, pending)
                 bar.set_postfix(loss=f"{row['loss']:.2f}", psnr=f"{row['psnr']:.2f} dB")
                 pending = []
-            if saves:
-                checkpoints.save(Saved(state, constants))
-        bar.close()
-        log.close()
+                if not (np.isfinite(row["loss"]) and bool(is_finite(state))):
+                    raise DivergedError(
+                        f"the loss or the weights are not finite at step {step}; the checkpoint "
+                        f"of step {checkpoints.latest_step()} is kept. Take a lower "
+                        f"--learning-rate than {config.learning_rate:g}, and another work directory"
+                    )
+                if saves:
+                    checkpoints.save(Saved(state, constants))
     report(options, state, constants)
 
 
@@ -169,8 +180,10 @@ class MetricsLog:
         self._file.flush()
         return row
 
-    def close(self) -> None:
-        """Closes the file."""
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 

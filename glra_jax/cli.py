@@ -99,6 +99,11 @@ def deblur(options: Deblur) -> None:
         inverse=inverse,
     )
     restored = restorer(blurred, boundary=options.boundary, progress=True)
+    if not np.isfinite(restored).all():
+        raise ValueError(
+            f"{options.photo} is restored to NaN or infinite values by {options.model}; nothing is "
+            f"written: take another model, or a larger --regularization"
+        )
     pixels = np.rint(restored * top).astype(photo.colour.dtype)
     write_photo(
         Photo(pixels, photo.alpha, photo.metadata), options.output, overwrite=options.overwrite

@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from glra_jax.atomic_files import write_atomically
 from glra_jax.inverses import Inverse
 from glra_jax.model import Model, abstract_model
 from glra_jax.networks import Architecture, Glra, architecture_named
+from glra_jax.safetensors_files import to_bytes
 
 DEFAULT_MODEL = "glra"
 
@@ -86,13 +86,15 @@ def save_model(model: Model, path: str | os.PathLike[str], *, overwrite: bool = 
 
     Raises:
       FileExistsError: the file exists and `overwrite` is False.
+      ValueError: weights that `load_model` would refuse, NaN or infinite.
     """
     config = configuration(model.architecture)
     name = config.pop("architecture")
     metadata = {"format": _FORMAT, "architecture": name, "config": json.dumps(config)}
     arrays = {name: np.asarray(value) for name, value in named_arrays(_parts(model)).items()}
-    data = safetensors.numpy.save(arrays, metadata=metadata)
-    write_atomically(Path(path), data, overwrite=overwrite)
+    if faults := _not_finite(arrays):
+        raise ValueError(f"{path} is not written: " + "; ".join(faults))
+    write_atomically(Path(path), to_bytes(arrays, metadata), overwrite=overwrite)
 
 
 def _parts(model: Model) -> dict[str, Any]:
@@ -200,6 +202,14 @@ def _architecture_of(metadata: dict[str, str]) -> Architecture:
     return Glra(**sizes, inverse=inverse)
 
 
+def _not_finite(arrays: dict[str, np.ndarray]) -> list[str]:
+    return [
+        f"{name} holds NaN or infinite values"
+        for name, value in arrays.items()
+        if jnp.issubdtype(value.dtype, jnp.floating) and not np.isfinite(value).all()
+    ]
+
+
 def _check_arrays(
     path: Path, arrays: dict[str, np.ndarray], expected: dict[str, jax.ShapeDtypeStruct]
 ) -> None:
@@ -212,11 +222,7 @@ def _check_arrays(
         for name, like in expected.items()
         if name in arrays and (arrays[name].shape != like.shape or arrays[name].dtype != like.dtype)
     ]
-    faults += [
-        f"{name} holds NaN or infinite values"
-        for name, value in arrays.items()
-        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all()
-    ]
+    faults += _not_finite(arrays)
     if faults:
         raise ValueError(
             f"{path} does not hold the model that it says it holds: " + "; ".join(faults)

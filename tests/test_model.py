@@ -186,6 +186,25 @@ def test_a_model_file_is_plain_safetensors(small_model, path):
     assert json.loads(metadata_of(path)["config"])["rank"] == 6
 
 
+def test_the_same_model_gives_the_same_file(small_model, path):
+    again = path.with_name("again.safetensors")
+    for _ in range(5):
+        gx.save_model(small_model, again, overwrite=True)
+        assert again.read_bytes() == path.read_bytes()
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    assert list(header) == sorted(header)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_that_could_not_be_read_back_is_not_written(small_model, tmp_path, value):
+    bias = small_model.params["core"]["bias"].at[0].set(value)
+    params = {**small_model.params, "core": {"bias": bias}}
+    with pytest.raises(ValueError, match=r"m\.safetensors is not written: params\.core\.bias"):
+        gx.save_model(replace(small_model, params=params), tmp_path / "m.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_models_of_the_package_can_be_loaded():
     for name in gx.available_models():
         model = gx.load_model(name)

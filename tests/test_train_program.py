@@ -281,20 +281,18 @@ def test_metrics_log_drops_what_is_done_again_and_counts_the_time_on(tmp_path):
     def metrics(*losses):
         return [Metrics(np.float32(loss), np.float32(20.0), np.float32(0.5)) for loss in losses]
 
-    log = MetricsLog(path, first_step=0)
-    log.write(5, metrics(1.0, 2.0, 6.0))
-    log.write(10, metrics(4.0))
-    log.write(15, metrics(5.0))
-    log.close()
+    with MetricsLog(path, first_step=0) as log:
+        log.write(5, metrics(1.0, 2.0, 6.0))
+        log.write(10, metrics(4.0))
+        log.write(15, metrics(5.0))
     before = read_metrics(path)
     assert [row["step"] for row in before] == ["5", "10", "15"]
     assert [float(row["loss"]) for row in before] == [3.0, 4.0, 5.0]
     with path.open("a") as file:
         file.write("20,1.")  # killed in the middle of a row
 
-    log = MetricsLog(path, first_step=10)
-    row = log.write(15, metrics(7.0))
-    log.close()
+    with MetricsLog(path, first_step=10) as log:
+        row = log.write(15, metrics(7.0))
     after = read_metrics(path)
     assert [(row["step"], float(row["loss"])) for row in after] == [
         ("5", 3.0),

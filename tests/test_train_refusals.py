@@ -10,6 +10,7 @@ from PIL import Image
 from training_program_helpers import FOLDER, TINY, refused
 
 import glra_jax as gx
+from experiments.train import main
 from experiments.training_runs.options import describe_run, parse
 from experiments.training_runs.photographs import load_packed
 from glra_jax.training.checkpoints import Checkpoints, Saved
@@ -79,6 +80,15 @@ def test_a_foreign_checkpoint_folder(tmp_path, images):
     (tmp_path / "checkpoints" / "model.ckpt").write_text("precious")
     arguments = [*TINY, *FOLDER, str(images), "--workdir", str(tmp_path)]
     refused(arguments, "checkpoints.*model.ckpt.*no whole checkpoint", folder=tmp_path)
+
+
+def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tmp_path, images):
+    arguments = [*TINY, *FOLDER, str(images), "--workdir", str(tmp_path)]
+    with pytest.raises(SystemExit, match=r"not finite at step \d+; .*--learning-rate than 1e\+38"):
+        main([*arguments, "--learning-rate", "1e38", "--warmup", "0", "--log-every", "1"])
+    assert not (tmp_path / "model.safetensors").exists()
+    steps = [int(path.name) for path in (tmp_path / "checkpoints").iterdir()]
+    assert all(step < 20 for step in steps)
 
 
 def test_bad_image_folders(tmp_path, images):

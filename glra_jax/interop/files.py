@@ -30,6 +30,7 @@ from glra_jax.interop.state_dicts import model_from_state_dict, model_to_state_d
 from glra_jax.inverses import CORES, Inverse
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model
+from glra_jax.safetensors_files import to_bytes
 
 TORCH_SUFFIXES = (".pt", ".pth")
 
@@ -132,7 +133,7 @@ def save_torch_model(
         inverse = model.architecture.default_inverse
         assert inverse is not None  # a model of the faithful network has one
         metadata = {"format": "pt", _INVERSE_KEY: json.dumps(asdict(inverse))}
-        data = safetensors.numpy.save(state, metadata=metadata)
+        data = to_bytes(state, metadata)
     write_atomically(path, data, overwrite=overwrite)
 
 

@@ -15,6 +15,7 @@ import safetensors.numpy
 from glra_jax.atomic_files import write_atomically
 from glra_jax.model_files import configuration, named_arrays, unflatten_named
 from glra_jax.networks.architecture import Constants
+from glra_jax.safetensors_files import to_bytes
 from glra_jax.training.config import TrainConfig
 from glra_jax.training.step import training_constants
 
@@ -61,5 +62,5 @@ def cached_training_constants(config: TrainConfig, folder: Path) -> Constants:
         return constants
     folder.mkdir(parents=True, exist_ok=True)
     data = {name: np.asarray(value) for name, value in named_arrays(constants).items()}
-    write_atomically(path, safetensors.numpy.save(data), overwrite=True)
+    write_atomically(path, to_bytes(data), overwrite=True)
     return constants

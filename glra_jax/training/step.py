@@ -140,6 +140,12 @@ def make_train_step(
     return train_step
 
 
+@jax.jit
+def is_finite(state: TrainState) -> jax.Array:
+    """Whether all weights of a state are finite."""
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]))
+
+
 def trained_model(config: TrainConfig, state: TrainState, constants: Constants) -> Model:
     """The model that a state stands for."""
     return Model(config.architecture, constants, state.params)

@@ -1,0 +1,27 @@
+"""Safetensors files that are the same, byte for byte, for the same content."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import safetensors.numpy
+
+_LENGTH = 8  # bytes that say how long the header is; it is padded to a multiple of as many
+
+
+def to_bytes(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Lays out a safetensors file whose header is sorted; the library's is in random order.
+
+    Args:
+      arrays: by name.
+      metadata: text by name.
+
+    Returns:
+      What the file holds.
+    """
+    data = safetensors.numpy.save(dict(arrays), metadata=dict(metadata) if metadata else None)
+    end = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
+    header = json.dumps(json.loads(data[_LENGTH:end]), sort_keys=True, separators=(",", ":"))
+    encoded = header.encode()
+    encoded += b" " * (-len(encoded) % _LENGTH)
+    return len(encoded).to_bytes(_LENGTH, "little") + encoded + data[end:]
