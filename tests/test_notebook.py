@@ -70,7 +70,7 @@ def test_notebook_as_it_is(tmp_path, monkeypatch):
     """With a basis fitted on 150 kernels, and the network at its real size."""
     monkeypatch.delenv("GLRA_JAX_MODEL", raising=False)
     printed, pictures = outputs(execute(tmp_path))
-    assert "ModelConfig(support=151, rank=60, features=128, " in printed
+    assert "Glra(support=151, rank=60, features=128, " in printed
     outside = re.search(r"outside the bases: ([\d.]+)% of all kernels' energy", printed)
     assert outside
     assert float(outside[1]) < 0.5
@@ -81,8 +81,9 @@ def test_notebook_as_it_is(tmp_path, monkeypatch):
 def test_notebook_with_a_model_of_ones_own(tmp_path, monkeypatch):
     basis = gx.Basis(jnp.eye(41), jnp.eye(41))  # complete: nothing is lost
     path = tmp_path / "model.safetensors"
-    gx.save_model(gx.initial_model(jax.random.key(0), basis, features=13), path)
+    model = gx.initial_model(jax.random.key(0), gx.Glra(41, 41, 13), basis)
+    gx.save_model(model, path)
     monkeypatch.setenv("GLRA_JAX_MODEL", str(path))
     printed, pictures = outputs(execute(tmp_path))
-    assert "ModelConfig(support=41, rank=41, features=13, " in printed
+    assert "Glra(support=41, rank=41, features=13, " in printed
     check(printed, pictures, gain=0.5)  # the support is short for a motion kernel
