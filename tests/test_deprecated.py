@@ -78,6 +78,10 @@ def test_the_linear_restoration_with_a_model(y, small_model):
     inverse = gx.Inverse(0.02, 60.0)
     expected = gx.deconvolve_linear(y, KERNEL, small_model.constants, inverse=inverse, noise=0.01)
     same(found, expected)
+
+
+@pytest.mark.slow
+def test_the_linear_restoration_with_the_default_model(y):
     with pytest.warns(DeprecationWarning, match=r"inverse=Inverse"):
         found = gx.deconvolve_linear(y, KERNEL, None, noise_weight=60.0, noise=0.01)
     inverse = replace(default_model().architecture.default_inverse, noise_weight=60.0)

@@ -122,14 +122,12 @@ RESTORATIONS: dict[str, Callable[[gx.Model, jax.Array, jax.Array], jax.Array | n
         photograph(), kernel, model, boundary="valid", noise=0.01
     ),
 }
+
+
 # What the models of the package restore is held by their scores in `test_shipped_models.py` too.
-SLOW = tuple(kind for kind in RESTORATIONS if kind != "motion.tiles")
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=pytest.mark.slow) if k in SLOW else k for k in RESTORATIONS]
-)
+@pytest.mark.parametrize("kind", RESTORATIONS)
 def test_models_of_the_package(stored: Mapping[str, np.ndarray], name: str, kind: str) -> None:
     family = kind.partition(".")[0]
     y, kernel = (jnp.asarray(stored[f"{part}.{family}"]) for part in ("blurred", "kernel"))
