@@ -36,7 +36,12 @@ def renamed_keywords(**renamed: str) -> Callable[[Callable[P, T]], Callable[P, T
     return decorate
 
 
-_INVERSE = ("regularization", "noise_weight", "core")
+INVERSE = ("regularization", "noise_weight", "core")  # fields that were keywords one by one
+
+
+def take_out(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Takes those of some keywords that are given out of a call's."""
+    return {name: options.pop(name) for name in names if name in options}
 
 
 def loose_inverse(function: Callable[P, T]) -> Callable[P, T]:
@@ -44,7 +49,7 @@ def loose_inverse(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **options: P.kwargs) -> T:
-        loose: dict[str, Any] = {name: options.pop(name) for name in _INVERSE if name in options}
+        loose = take_out(options, INVERSE)
         if loose:
             warn(", ".join(f"{name}=" for name in loose), "inverse=Inverse(...)")
             options["inverse"] = Inverse(**loose)
@@ -58,11 +63,7 @@ def core_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **options: P.kwargs) -> T:
-        loose: dict[str, Any] = {
-            name: options.pop(name)
-            for name in ("core", "regularization", "smoothness")
-            if name in options
-        }
+        loose = take_out(options, ("core", "regularization", "smoothness"))
         if loose:
             warn(", ".join(f"{name}=" for name in loose), "inverse=Inverse(...) and noise=")
             # At a noise level of 1 the smoothness is the noise weight.

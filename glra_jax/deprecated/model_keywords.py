@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
-from glra_jax.deprecated.keywords import warn
+from glra_jax.deprecated.keywords import INVERSE, take_out, warn
 from glra_jax.inverses import Inverse
 from glra_jax.lowrank import Basis
 from glra_jax.networks.glra import Glra
@@ -36,9 +36,8 @@ def initial_model_keywords(function: Callable[..., T]) -> Callable[..., T]:
 
 def _popped(options: dict[str, Any]) -> dict[str, Any]:
     """Takes the fields of an inverse that are given out of a call's keywords."""
-    names = ("regularization", "noise_weight", "core")
-    found = {name: options.pop(name) for name in names if name in options}
-    return {name: value for name, value in found.items() if value is not None}
+    given = take_out(options, INVERSE)
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def read_inverse_keywords(read: Callable[..., Any]) -> Callable[..., Any]:

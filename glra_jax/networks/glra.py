@@ -79,13 +79,7 @@ class Glra(LowRank):
         """From a model of the same sizes with its own basis, of all layers or of layers 4 to 6."""
         if not isinstance(other, LowRank):
             return super().adopt(other, constants, params)
-        for size in ("support", "rank", "features"):
-            found, wanted = getattr(other, size), getattr(self, size)
-            if found != wanted:
-                raise ValueError(
-                    f"the initial model has {size} {found}, and the run {wanted}; give the run "
-                    f"--architecture.{size} {found}, or another model"
-                )
+        self.check_adopted(other, ("support", "rank", "features"))
         if not isinstance(other, Glra):
             linear = init_params(
                 jax.random.key(0), constants, initialization="identity", features=self.features

@@ -107,6 +107,16 @@ class LowRank(Architecture):
         """The model's own."""
         return self.inverse
 
+    def check_adopted(self, other: "LowRank", sizes: tuple[str, ...]) -> None:
+        """Raises ValueError unless a model to start from has the same of these sizes."""
+        for size in sizes:
+            found, wanted = getattr(other, size), getattr(self, size)
+            if found != wanted:
+                raise ValueError(
+                    f"the initial model has {size} {found}, and the run {wanted}; give the run "
+                    f"--architecture.{size} {found}, or another model"
+                )
+
     def chosen(self, inverse: Inverse | None) -> Inverse:
         """The inverse that is given, or the model's own."""
         return self.inverse if inverse is None else inverse

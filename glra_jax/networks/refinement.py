@@ -88,11 +88,7 @@ class Refinement(LowRank):
         """From layers 4 to 6 of a model of as many features; they do not depend on the basis."""
         if not isinstance(other, LowRank):
             return super().adopt(other, constants, params)
-        if other.features != self.features:
-            raise ValueError(
-                f"the initial model has features {other.features}, and the run {self.features}; "
-                f"give the run --architecture.features {other.features}, or another model"
-            )
+        self.check_adopted(other, ("features",))
         return None, tie(params)
 
     def apply(
