@@ -10,18 +10,25 @@ because the paper's text and its released data differ:
   drawn uniformly from [1, 1.2], noise uniform in [0, `noise`] is added, and the sum is clipped. The
   truth is the image as it was, so that nobody can know the factor.
 
+A third one is what photographs from cameras have gone through, each to another degree:
+
+* `"camera"`: highlights brighter than white, blur in linear light or in that of the file, noise
+  that grows with brightness, exposures from dark to 1.2, saturation, 8 bits and JPEG. The truth is
+  the saturated scene.
+
 A new protocol, as another noise, is a record in that list; every program then knows it by its name.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from glra_jax import spectra, validation
+from glra_jax import jpeg, spectra, validation
 
 BOUNDARIES = ("reflect", "edge", "wrap", "valid")
 
@@ -35,7 +42,8 @@ Number = TypeVar("Number", float, jax.Array)
 class Degradation:
     """A protocol by which photographs are degraded.
 
-    The degraded image is `clip(add_noise(gain · (kernel * sharp_target(x))))`.
+    The degraded image is `clip(add_noise(gain · (kernel * sharp_target(x))))`. Protocols that are
+    not of that form, or whose truth is drawn too, have `draw_pair` instead of the functions.
 
     Attributes:
       name: By which programs and `degrade` know it.
@@ -47,6 +55,8 @@ class Degradation:
       draw_gain: `draw_gain(key, count)` draws the unknown brightness factors of `count` images from
         the key that `degrade` is given; None where there are none.
       mean_gain: The mean of those factors.
+      draw_pair: `draw_pair(key, x, kernel, noise, boundary)` makes an `ImagePair` of a photograph
+        `(H, W, C)`, where truth and noise are drawn too; None where they are not.
     """
 
     name: str
@@ -56,6 +66,63 @@ class Degradation:
     mean_offset: Callable[[Any], Any]
     draw_gain: Callable[[jax.Array, int], jax.Array] | None = None
     mean_gain: float = 1.0
+    draw_pair: Callable[..., "ImagePair"] | None = None
+
+
+class ImagePair(NamedTuple):
+    """A degraded photograph, its truth, and what the noise in it is.
+
+    Attributes:
+      blurred: `(H, W, C)` in [0, 1].
+      sharp: `(H', W', C)` in [0, 1], what a restoration should give; larger than `blurred` where
+        that was made with the boundary `"valid"`.
+      noise: `(C,)`, standard deviation of the noise where the image is black.
+      shot: `(C,)`, growth of the noise's variance with brightness.
+    """
+
+    blurred: jax.Array
+    sharp: jax.Array
+    noise: jax.Array
+    shot: jax.Array
+
+
+def degraded_pair(
+    key: jax.Array,
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    protocol: str = "paper",
+    noise: jax.typing.ArrayLike = 0.01,
+    boundary: str = "wrap",
+) -> ImagePair:
+    """Degrades a photograph, and says what became of it; see `degrade`.
+
+    Args:
+      key: see `degrade`.
+      x: `(H, W)` or `(H, W, C)` in [0, 1].
+      kernel: see `degrade`.
+      protocol: see `degrade`.
+      noise: see `degrade`.
+      boundary: see `degrade`.
+
+    Returns:
+      The pair, images of the rank of `x`.
+
+    Raises:
+      TypeError: as `degrade`.
+      ValueError: as `degrade`.
+    """
+    record = degradation_named(protocol)
+    if record.draw_pair is not None:
+        validation.check_float(x, "x")
+        validation.check_non_negative(noise, "noise")
+        pair = record.draw_pair(key, batched(x)[0], kernel, noise, boundary)
+        blurred, sharp = (unbatched(image[None], x.ndim) for image in pair[:2])
+        return ImagePair(blurred, sharp, pair.noise, pair.shot)
+    blurred = degrade(key, x, kernel, protocol=protocol, noise=noise, boundary=boundary)
+    level = jnp.asarray(record.noise_deviation(noise), blurred.dtype)
+    level = jnp.broadcast_to(level, (1 if x.ndim == 2 else x.shape[-1],))
+    return ImagePair(blurred, record.sharp_target(x), level, jnp.zeros_like(level))
 
 
 def degradation_named(name: str) -> Degradation:
@@ -146,10 +213,13 @@ def sharp_target(x: jax.Array, *, protocol: str = "paper") -> jax.Array:
 
     Raises:
       TypeError: integer images.
-      ValueError: unknown protocol.
+      ValueError: unknown protocol, or one whose truth is drawn, as `"camera"`.
     """
     validation.check_float(x, "x")
-    return degradation_named(protocol).sharp_target(x)
+    degradation = degradation_named(protocol)
+    if degradation.draw_pair is not None:
+        raise ValueError(f"the truth of protocol {protocol!r} is drawn; see degraded_pair")
+    return degradation.sharp_target(x)
 
 
 def release_gain(key: jax.Array, count: int) -> jax.Array:
@@ -211,6 +281,14 @@ def degrade(
     """
     degradation = degradation_named(protocol)
     validation.check_non_negative(noise, "noise")
+    if degradation.draw_pair is not None:
+        validation.check_image(x, "x")
+        pair = partial(degraded_pair, protocol=protocol, noise=noise, boundary=boundary)
+        if x.ndim < 4:
+            return pair(key, x, kernel).blurred
+        return jax.vmap(lambda key, x: pair(key, x, kernel).blurred)(
+            jax.random.split(key, x.shape[0]), x
+        )
     y = blur(sharp_target(x, protocol=protocol), kernel, boundary=boundary)
     if degradation.draw_gain is not None:
         gain = degradation.draw_gain(key, x.shape[0] if x.ndim == 4 else 1).astype(y.dtype)
@@ -235,6 +313,59 @@ def _add_uniform(key: jax.Array, y: jax.Array, noise: jax.typing.ArrayLike) -> j
     return y + noise * jax.random.uniform(key, y.shape, y.dtype)
 
 
+# Of the light in a scene: files hold its power by 1 / 2.2.
+_GAMMA = 2.2
+_DARKEST = 1.0 / 64.0
+
+
+def _camera_pair(
+    key: jax.Array,
+    x: jax.Array,
+    kernel: jax.Array,
+    noise: jax.typing.ArrayLike,
+    boundary: str,
+) -> ImagePair:
+    keys = jax.random.split(key, 12)
+    uniform = [partial(jax.random.uniform, key, dtype=x.dtype) for key in keys]
+    chance = [partial(jax.random.bernoulli, key) for key in keys]
+
+    in_linear_light = chance[0](0.5)
+    light = jnp.where(in_linear_light, x**_GAMMA, x)
+    # Highlights: the brightest tenth of the range up to four times as bright.
+    boost = uniform[1](maxval=3.0) * chance[2](0.7)
+    light = light * (1.0 + boost * (jnp.clip(x.max(axis=-1, keepdims=True) - 0.85, 0) / 0.15) ** 2)
+    exposure = jnp.where(chance[3](0.5), uniform[4](minval=1.0, maxval=1.2), 1.0)
+    scene = exposure * light
+    clean = blur(scene, kernel, boundary=boundary)
+
+    # Of the variance at middle grey, this share grows with the brightness.
+    share = uniform[5]() * chance[6](0.7)
+    variance = jnp.asarray(noise, x.dtype) ** 2 * (
+        1.0 - share + 2.0 * share * jnp.clip(clean, 0, 1)
+    )
+    y = clean + jnp.sqrt(variance) * jax.random.normal(keys[7], clean.shape, clean.dtype)
+    y = jnp.clip(y, 0.0, 1.0)
+
+    # The file: 8 bits, of which a dark exposure uses few; some of them JPEG.
+    file = jnp.where(in_linear_light, jnp.maximum(y, 1e-6) ** (1.0 / _GAMMA), y)
+    brightness = jnp.where(chance[8](0.2), jnp.exp(uniform[9](minval=math.log(_DARKEST))), 1.0)
+    rounded = jnp.round(255.0 * brightness * file) / (255.0 * brightness)
+    quality = uniform[10](minval=60.0, maxval=100.0)
+    compressed = jpeg.compress(file, quality=quality)
+    file = jnp.where(chance[11](0.4), compressed, rounded)
+    y = jnp.where(in_linear_light, file**_GAMMA, file)
+
+    # What was added, all in all, where nothing is clipped; the share of it that is shot noise.
+    seen = (clean > 0.0) & (clean < 1.0)
+    count = jnp.maximum(seen.sum(axis=(0, 1)), 1)
+    total = jnp.where(seen, (y - clean) ** 2, 0.0).sum(axis=(0, 1)) / count
+    mean = jnp.maximum(jnp.clip(clean, 0, 1).mean(axis=(0, 1)), 0.05)
+    share = share * mean / (1.0 - share + 2.0 * share * mean) * 2.0
+    return ImagePair(
+        y, jnp.clip(scene, 0.0, 1.0), jnp.sqrt((1.0 - share) * total), share * total / mean
+    )
+
+
 _RECORDS = (
     Degradation(
         "paper",
@@ -251,6 +382,14 @@ _RECORDS = (
         mean_offset=lambda noise: noise / 2,
         draw_gain=release_gain,
         mean_gain=sum(RELEASE_GAINS) / 2,
+    ),
+    Degradation(
+        "camera",
+        sharp_target=_keep,
+        add_noise=_add_gaussian,
+        noise_deviation=lambda noise: noise,
+        mean_offset=lambda noise: 0.0 * noise,
+        draw_pair=_camera_pair,
     ),
 )
 DEGRADATIONS: dict[str, Degradation] = {record.name: record for record in _RECORDS}

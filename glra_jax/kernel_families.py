@@ -156,10 +156,68 @@ def _example_motion(size: int) -> jax.Array:
     return motion_kernel(jax.random.key(4), size=size, extent=0.7 * (size // 2))
 
 
+def _draw_ellipse(key: jax.Array, families: KernelFamilies, half: jax.Array) -> jax.Array:
+    """A tilted Gaussian, off its centre by up to a pixel."""
+    sigma_key, ratio_key, angle_key, centre_key = jax.random.split(key, 4)
+    largest = jnp.minimum(families.max_sigma, 0.5 * (half + 1.0))
+    least = jnp.minimum(families.min_sigma, largest)
+    long = _uniform(sigma_key, minval=least, maxval=largest)
+    short = long * _uniform(ratio_key, minval=0.3, maxval=1.0)
+    return _tilted_gaussian(
+        long,
+        short,
+        _uniform(angle_key, maxval=jnp.pi),
+        _uniform(centre_key, (2,), minval=-1.0, maxval=1.0),
+        families.max_size,
+    )
+
+
+def _tilted_gaussian(
+    long: jax.typing.ArrayLike,
+    short: jax.typing.ArrayLike,
+    angle: jax.typing.ArrayLike,
+    centre: jax.Array,
+    size: int,
+) -> jax.Array:
+    offsets = jnp.arange(size, dtype=jnp.float32) - size // 2
+    rows, columns = (offsets - centre[0])[:, None], (offsets - centre[1])[None, :]
+    along = jnp.cos(angle) * columns + jnp.sin(angle) * rows
+    across = jnp.cos(angle) * rows - jnp.sin(angle) * columns
+    exponents = -0.5 * ((along / long) ** 2 + (across / short) ** 2)
+    return jax.nn.softmax(exponents.ravel()).reshape(size, size)
+
+
+def _draw_mixture(key: jax.Array, families: KernelFamilies, half: jax.Array) -> jax.Array:
+    """A sharp core and a wide blur: motion that starts late, glare, next to nothing."""
+    share_key, core_key, wide_key, which_key = jax.random.split(key, 4)
+    size = families.max_size
+    still = _tilted_gaussian(
+        sigma := _uniform(core_key, minval=0.1, maxval=1.5), sigma, 0.0, jnp.zeros(2), size
+    )
+    wide = jax.lax.cond(
+        jax.random.bernoulli(which_key),
+        lambda: _draw_motion(wide_key, families, half),
+        lambda: _draw_disk(wide_key, families, half),
+    )
+    share = _uniform(share_key)
+    return share * wide + (1.0 - share) * still
+
+
+def _example_ellipse(size: int) -> jax.Array:
+    return _tilted_gaussian(size / 8, size / 20, 0.6, jnp.zeros(2), size)
+
+
+def _example_mixture(size: int) -> jax.Array:
+    still = _tilted_gaussian(0.5, 0.5, 0.0, jnp.zeros(2), size)
+    return 0.5 * _example_disk(size) + 0.5 * still
+
+
 _RECORDS = (
     BlurFamily("gaussian", _draw_gaussian, _example_gaussian),
     BlurFamily("disk", _draw_disk, _example_disk),
     BlurFamily("motion", _draw_motion, _example_motion),
+    BlurFamily("ellipse", _draw_ellipse, _example_ellipse),
+    BlurFamily("mixture", _draw_mixture, _example_mixture),
 )
 # New ones at the end: figures draw their random kernels by a family's place.
 FAMILIES: dict[str, BlurFamily] = {family.name: family for family in _RECORDS}

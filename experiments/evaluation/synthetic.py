@@ -11,11 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.evaluation.cases import Case, PendingCase, as_floats
-from glra_jax.degradation import degradation_named, degrade, sharp_target
+from glra_jax.degradation import degradation_named, degraded_pair
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
 
 
@@ -131,7 +130,7 @@ def _make_drawn(
 
 
 _draw = jax.jit(sample_kernel, static_argnums=1)
-_degrade = jax.jit(degrade, static_argnames=("protocol",))
+_degrade = jax.jit(degraded_pair, static_argnames=("protocol",))
 
 
 def _make(
@@ -144,8 +143,7 @@ def _make(
     noise: float,
 ) -> Case:
     x = as_floats(pixels)
-    y = _degrade(key, x, kernel, protocol=protocol, noise=noise)
-    sharp = sharp_target(jnp.asarray(x), protocol=protocol)
+    pair = _degrade(key, x, kernel, protocol=protocol, noise=noise)
     draw_gain = degradation_named(protocol).draw_gain
     gain = None if draw_gain is None else float(draw_gain(key, 1)[0])
-    return Case(name, np.asarray(y), np.asarray(sharp), kernel, gain)
+    return Case(name, np.asarray(pair.blurred), np.asarray(pair.sharp), kernel, gain)
