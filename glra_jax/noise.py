@@ -3,6 +3,8 @@
 Images are floats in [0, 1]; noise levels are standard deviations in the same unit.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -10,6 +12,33 @@ from glra_jax import validation
 
 # Median of |x| for standard normal x.
 _NORMAL_MEDIAN = 0.6745
+
+
+class NoiseModel(NamedTuple):
+    """Noise whose variance is `level² + shot · brightness`.
+
+    Attributes:
+      level: standard deviation where the image is black, a scalar or one a channel, `(C,)`.
+      shot: growth of the variance with brightness, shaped alike; 0 for noise that is the same
+        everywhere.
+    """
+
+    level: jax.typing.ArrayLike
+    shot: jax.typing.ArrayLike = 0.0
+
+
+def mean_level(noise: "jax.typing.ArrayLike | NoiseModel") -> jax.typing.ArrayLike:
+    """One standard deviation for all channels, at middle grey.
+
+    Args:
+      noise: a model, or a standard deviation, which is given back.
+
+    Returns:
+      Scalar.
+    """
+    if not isinstance(noise, NoiseModel):
+        return noise
+    return jnp.sqrt(jnp.mean(jnp.square(noise.level) + 0.5 * jnp.asarray(noise.shot)))
 
 
 def estimate_noise(y: jax.Array) -> jax.Array:

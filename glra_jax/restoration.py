@@ -5,21 +5,24 @@ together or as a batch, as its architecture says.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import validation
+from glra_jax.conditions import Told, condition_for, told_for
 from glra_jax.degradation import BOUNDARIES, batched, pad_for_kernel, unbatched
 from glra_jax.deprecated.model_keywords import inverse_keywords, linear_keywords
+from glra_jax.geometry import as_batch, extend, goes_together, shape_of
 from glra_jax.inverses import Inverse
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model
 from glra_jax.model_files import default_model
-from glra_jax.networks.architecture import Architecture, Condition, Constants, Margins
+from glra_jax.networks.architecture import Architecture
 from glra_jax.networks.refinement import Refinement, low_rank_restoration
-from glra_jax.noise import noise_level
+from glra_jax.noise import NoiseModel
 
 
 @inverse_keywords(default_model, where=2)
@@ -62,12 +65,12 @@ def deconvolve(
     model = default_model() if model is None else model
     check_model(model)
     architecture = model.architecture
-    check_photograph(y, boundary, architecture)
+    check_photograph(y, boundary, architecture, kernel)
     check_settings(kernel, architecture, noise, inverse)
-    condition = condition_for(
-        architecture, model.constants, kernel, y, noise=noise, inverse=inverse
+    told = told_for(architecture, model.constants, kernel, y, noise=noise, inverse=inverse)
+    return restore_whole(
+        y, model, told, kernel_shape=shape_of(kernel), boundary=boundary, method=method
     )
-    return restore_whole(y, model, condition, boundary=boundary, method=method)
 
 
 @linear_keywords(default_model, lambda thing: isinstance(thing, Model))
@@ -106,13 +109,15 @@ def deconvolve_linear(
     inverse = default_model().architecture.default_inverse if inverse is None else inverse
     support, rank = basis.left.shape
     architecture = Refinement(support, rank)
-    check_photograph(y, boundary, architecture)
+    check_photograph(y, boundary, architecture, kernel)
     check_settings(kernel, architecture, noise, inverse)
     condition = condition_for(architecture, basis, kernel, y, noise=noise, inverse=inverse)
     return _restore_linearly(y, basis, condition.core, boundary=boundary)
 
 
-def check_photograph(y: jax.Array | np.ndarray, boundary: str, architecture: Architecture) -> None:
+def check_photograph(
+    y: jax.Array | np.ndarray, boundary: str, architecture: Architecture, kernel: jax.Array
+) -> None:
     """Raises what `deconvolve` says of an image and its boundary."""
     validation.check_choice(boundary, "boundary", BOUNDARIES)
     validation.check_image(y, "y")
@@ -122,7 +127,7 @@ def check_photograph(y: jax.Array | np.ndarray, boundary: str, architecture: Arc
         return
     rows = 1 if y.ndim == 4 else 0
     height, width = y.shape[rows : rows + 2]
-    needed = [sum(margin) + 1 for margin in architecture.margins]
+    needed = [sum(margin) + 1 for margin in architecture.margins(shape_of(kernel))]
     if height < needed[0] or width < needed[1]:
         raise ValueError(
             f"y of shape {y.shape} is smaller than the {needed[0]}×{needed[1]} pixels that this "
@@ -150,9 +155,22 @@ def check_settings(
         if architecture.default_inverse is None:
             raise ValueError(f"a model of {architecture.name} takes no inverse, got {inverse}")
         inverse.check_values()
-    if noise is not None:
-        validation.check_scalar(noise, "noise")
-        validation.check_non_negative(noise, "noise")
+    check_noise(noise, architecture)
+
+
+def check_noise(
+    noise: jax.typing.ArrayLike | NoiseModel | None, architecture: Architecture
+) -> None:
+    """Raises what `deconvolve` says of a noise level."""
+    parts = noise._asdict() if isinstance(noise, NoiseModel) else {"": noise}
+    channels = max(architecture.joint_channels)
+    for name, value in parts.items():
+        if value is None:
+            continue
+        called = f"noise.{name}" if name else "noise"
+        if np.shape(value) != (channels,) or channels == 1:
+            validation.check_scalar(value, called)
+        validation.check_non_negative(value, called)
 
 
 def check_model(model: Model) -> None:
@@ -163,82 +181,26 @@ def check_model(model: Model) -> None:
         )
 
 
-def goes_together(y: jax.Array | np.ndarray, architecture: Architecture) -> bool:
-    """Tells whether channels of an image go through a network together, rather than as a batch.
-
-    Raises:
-      ValueError: a number of channels that the network does not take.
-    """
-    channels = 1 if y.ndim == 2 else y.shape[-1]
-    if channels in architecture.joint_channels:
-        return True
-    if 1 in architecture.joint_channels:
-        return False
-    taken = " or ".join(str(count) for count in architecture.joint_channels)
-    raise ValueError(f"y of shape {y.shape} has {channels} channels; this model takes {taken}")
-
-
-def condition_for(
-    architecture: Architecture,
-    constants: Constants,
-    kernel: jax.Array,
-    y: jax.Array | np.ndarray | None,
-    *,
-    noise: jax.typing.ArrayLike | None,
-    inverse: Inverse | None,
-) -> Condition:
-    """Computes what a network is told of a blur kernel and of the noise in an image.
-
-    Args:
-      architecture: of the network.
-      constants: of the network.
-      kernel: `(h, w)`.
-      y: the image, which is looked at where the noise level is needed and not given.
-      noise: standard deviation, or None.
-      inverse: in place of the architecture's own, or None.
-
-    Returns:
-      The condition.
-
-    Raises:
-      ValueError: the network cannot restore this kernel; what `estimate_noise` refuses.
-    """
-    looked_at = y if noise is None and architecture.uses_noise(inverse) else None
-    condition = _condition(constants, kernel, looked_at, noise, inverse, architecture=architecture)
-    if all(validation.is_known(leaf) for leaf in jax.tree.leaves(condition)):
-        architecture.check_condition(condition, kernel)
-    return condition
-
-
-@partial(jax.jit, static_argnames="architecture")
-def _condition(
-    constants: Constants,
-    kernel: jax.Array,
-    y: jax.Array | None,
-    noise: jax.typing.ArrayLike | None,
-    inverse: Inverse | None,
-    *,
-    architecture: Architecture,
-) -> Condition:
-    level = noise_level(y, noise)
-    return architecture.condition(constants, kernel, noise=level, inverse=inverse)
-
-
-@partial(jax.jit, static_argnames=("boundary", "method"))
+@partial(jax.jit, static_argnames=("kernel_shape", "boundary", "method"))
 def restore_whole(
-    y: jax.Array, model: Model, condition: Condition, *, boundary: str, method: str
+    y: jax.Array,
+    model: Model,
+    told: Told,
+    *,
+    kernel_shape: tuple[int, int],
+    boundary: str,
+    method: str,
 ) -> jax.Array:
     """Restores an image in one piece; see `deconvolve`."""
     architecture = model.architecture
     x = batched(y).astype(jnp.float32)
     batch, height, width, channels = x.shape
     together = goes_together(y, architecture)
+    inside = None
     if boundary != "valid":
-        x = _extend(x, architecture, boundary)
-    if not together:
-        x = x.transpose(0, 3, 1, 2).reshape(batch * channels, *x.shape[1:3], 1)
-    condition = jax.tree.map(lambda leaf: leaf[None], condition)
-    x = architecture.apply(model.params, model.constants, x, condition, method=method)
+        x, inside = extend(x, architecture, kernel_shape, boundary)
+    x = as_batch(x, together=together)
+    x = restore_extended(model, told, x, inside, method=method)
     if boundary != "valid":
         halo = architecture.halo
         x = x[:, halo : halo + height, halo : halo + width]
@@ -247,35 +209,28 @@ def restore_whole(
     return unbatched(x, y.ndim).astype(y.dtype)
 
 
-def reach(architecture: Architecture) -> Margins:
-    """Pixels outside an image that a network needs, `((top, bottom), (left, right))`."""
-    (top, bottom), (left, right) = architecture.margins
-    halo = architecture.halo
-    return (top + halo, bottom + halo), (left + halo, right + halo)
-
-
-def rounded_up(size: int, architecture: Architecture) -> int:
-    """The least size not below one that the network takes."""
-    multiple = architecture.tile_multiple
-    return -(-size // multiple) * multiple
-
-
-def extended_size(size: tuple[int, ...], architecture: Architecture) -> tuple[int, int]:
-    """Height and width of an image or tile that goes on as far as the network needs."""
-    height, width = (
-        rounded_up(before + side + after, architecture)
-        for side, (before, after) in zip(size, reach(architecture), strict=True)
+def restore_extended(
+    model: Model,
+    told: Told,
+    x: jax.Array,
+    inside: jax.Array | None,
+    *,
+    prepared: Any = None,
+    method: str,
+) -> jax.Array:
+    """Restores a batch that goes on outside its frame, smaller by the network's margins."""
+    architecture = model.architecture
+    frame: Any = {"inside": inside} if architecture.sees_frame else {}
+    out = architecture.apply(
+        model.params,
+        model.constants,
+        x / told.scale if architecture.scale_free else x,
+        told.condition,
+        prepared=prepared,
+        method=method,
+        **frame,
     )
-    return height, width
-
-
-def _extend(x: jax.Array, architecture: Architecture, boundary: str) -> jax.Array:
-    """Continues `(N, H, W, C)` by what the network needs, and up to a size that it takes."""
-    sizes = x.shape[1:3]
-    wholes = extended_size(sizes, architecture)
-    befores = (before for before, _ in reach(architecture))
-    pads = [(b, whole - b - size) for size, whole, b in zip(sizes, wholes, befores, strict=True)]
-    return jnp.pad(x, [(0, 0), *pads, (0, 0)], mode=boundary)
+    return jnp.clip(out * told.scale, 0.0, told.white) if architecture.scale_free else out
 
 
 @partial(jax.jit, static_argnames="boundary")

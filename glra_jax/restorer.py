@@ -15,8 +15,10 @@ import jax
 import numpy as np
 
 from glra_jax import validation
+from glra_jax.conditions import Told, condition_for, told_alike, told_for
 from glra_jax.deprecated.keywords import warn
 from glra_jax.deprecated.model_keywords import inverse_keywords
+from glra_jax.geometry import extended_size, goes_together, reach, rounded_up, shape_of
 from glra_jax.inverses import Inverse
 from glra_jax.model import Model
 from glra_jax.model_files import default_model
@@ -25,12 +27,8 @@ from glra_jax.restoration import (
     check_model,
     check_photograph,
     check_settings,
-    condition_for,
-    extended_size,
-    goes_together,
-    reach,
+    restore_extended,
     restore_whole,
-    rounded_up,
 )
 
 LARGEST_TILE = 320
@@ -123,15 +121,18 @@ class Restorer:
         architecture = self.model.architecture
         check_settings(kernel, architecture, noise, inverse)
         changed = replace(self, kernel=kernel, noise=noise, inverse=inverse, condition=None)
-        if noise is None and architecture.uses_noise(inverse):
-            return changed  # whether the kernel can be restored depends on each image's noise
-        return replace(changed, condition=changed.condition_of(None))
+        if architecture.noise_models or (noise is None and architecture.uses_noise(inverse)):
+            return changed  # what the network is told depends on each image
+        condition = condition_for(
+            architecture, self.model.constants, kernel, None, noise=noise, inverse=inverse
+        )
+        return replace(changed, condition=condition)
 
-    def condition_of(self, y: np.ndarray | None) -> Condition:
-        """Computes what the network is told; estimates the noise from an image where it must."""
+    def told_of(self, y: np.ndarray) -> Told:
+        """Computes what restoring an image needs; estimates its noise where that is not known."""
         if self.condition is not None:
-            return self.condition
-        return condition_for(
+            return told_alike(self.condition)
+        return told_for(
             self.model.architecture,
             self.model.constants,
             self.kernel,
@@ -159,16 +160,19 @@ class Restorer:
           ValueError: as `deconvolve`.
         """
         architecture = self.model.architecture
-        check_photograph(y, boundary, architecture)
+        check_photograph(y, boundary, architecture, self.kernel)
         y = np.asarray(y)
-        condition = self.condition_of(y)
+        told = self.told_of(y)
+        shape = shape_of(self.kernel)
         if boundary == "valid":
-            whole = restore_whole(y, self.model, condition, boundary=boundary, method=self.method)
+            whole = restore_whole(
+                y, self.model, told, kernel_shape=shape, boundary=boundary, method=self.method
+            )
             return np.asarray(whole, y.dtype)
         images = y[None, :, :, None] if y.ndim == 2 else y.reshape(-1, *y.shape[-3:])
         restored = np.empty_like(images)
-        sizes = extended_size(self.tile, architecture)
-        (top_margin, _), (left_margin, _) = reach(architecture)
+        sizes = extended_size(self.tile, architecture, shape)
+        (top_margin, _), (left_margin, _) = reach(architecture, shape)
         together = goes_together(y, architecture)
         tiles = list(_tiles(images.shape, self.tile, together=together))
         for tile in tiles if not progress else _with_bar(tiles):
@@ -176,11 +180,15 @@ class Restorer:
             rows = _inside(start[0], start[0] + sizes[0], images.shape[1], boundary)
             columns = _inside(start[1], start[1] + sizes[1], images.shape[2], boundary)
             part = images[tile.image, rows[:, None], columns[None, :], tile.channels]
+            inside = None
+            if architecture.sees_frame and boundary != "wrap":
+                inside = _in_frame(start, sizes, images.shape[1:3])
             out = _restore_tile(
                 self.model,
                 self.prepared,
-                condition,
+                told.of(tile.position),
                 part.astype(np.float32),
+                inside,
                 size=self.tile,
                 method=self.method,
             )
@@ -230,15 +238,19 @@ def prepare(
         validation.check_size(side, f"tile {name}")
     architecture = model.architecture
     height, width = (rounded_up(side, architecture) for side in tile)
-    extended = extended_size((height, width), architecture)
+    extended = extended_size((height, width), architecture, shape_of(kernel))
     prepared = architecture.prepare(model.params, (1, *extended), method=method)
     ready = Restorer(model, kernel, None, None, None, prepared, (height, width), method)
     return ready.with_kernel(kernel, noise=noise, inverse=inverse)
 
 
 class _Tile(NamedTuple):
-    """A piece of a batch of images: which image, its top left corner, which channels."""
+    """A piece of a batch of images: which image, its top left corner, which channels.
 
+    `position` counts what goes through the network: images, or their channels.
+    """
+
+    position: int
     image: int
     top: int
     left: int
@@ -249,21 +261,15 @@ class _Tile(NamedTuple):
 def _restore_tile(
     model: Model,
     prepared: Any,
-    condition: Condition,
+    told: Told,
     tile: jax.Array,
+    inside: jax.Array | None,
     *,
     size: tuple[int, int],
     method: str,
 ) -> jax.Array:
     """Restores one extended tile, `(H, W, C)`; what is not needed here compiles nothing again."""
-    out = model.architecture.apply(
-        model.params,
-        model.constants,
-        tile[None],
-        jax.tree.map(lambda leaf: leaf[None], condition),
-        prepared=prepared,
-        method=method,
-    )
+    out = restore_extended(model, told, tile[None], inside, prepared=prepared, method=method)
     halo, (height, width) = model.architecture.halo, size
     return out[0, halo : halo + height, halo : halo + width]
 
@@ -275,8 +281,8 @@ def _tiles(shape: tuple[int, ...], tile: tuple[int, int], *, together: bool) -> 
     for image in range(count):
         for top in range(0, height, tile[0]):
             for left in range(0, width, tile[1]):
-                for group in groups:
-                    yield _Tile(image, top, left, group)
+                for place, group in enumerate(groups):
+                    yield _Tile(image * len(groups) + place, image, top, left, group)
 
 
 def _inside(start: int, stop: int, size: int, boundary: str) -> np.ndarray:
@@ -288,6 +294,15 @@ def _inside(start: int, stop: int, size: int, boundary: str) -> np.ndarray:
     if boundary == "wrap":
         return index % size
     return np.abs((index + size - 1) % (2 * size - 2) - (size - 1))
+
+
+def _in_frame(start: tuple[int, int], sizes: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Mask of a tile, `(1, H, W, 1)`: 1 where it lies in an image of a shape."""
+    rows, columns = (
+        (np.arange(first, first + size) >= 0) & (np.arange(first, first + size) < whole)
+        for first, size, whole in zip(start, sizes, shape, strict=True)
+    )
+    return (rows[:, None] & columns[None, :]).astype(np.float32)[None, ..., None]
 
 
 def _with_bar(tiles: list[_Tile]) -> Any:

@@ -60,8 +60,7 @@ class Toy(Architecture):
     features: int = 4
     mode: str = "plain"
 
-    @property
-    def margins(self):
+    def margins(self, kernel):
         return (2, 2), (2, 2)
 
     @property
@@ -351,5 +350,5 @@ def test_a_model_of_another_network_is_not_gone_on_from(config, small_model):
 
 def test_an_unknown_architecture_is_refused():
     assert architecture_named("toy") is Toy
-    with pytest.raises(ValueError, match="glra, refinement, toy, got 'unet'"):
+    with pytest.raises(ValueError, match="glra, refinement, unrolled, toy, got 'unet'"):
         architecture_named("unet")

@@ -154,7 +154,8 @@ def compare_photograph(*, rounds: int) -> Comparison:
         import torch
 
         device = next(network.parameters()).device
-        core = torch.from_numpy(np.array(restorer.condition_of(None).core)).to(device)
+        assert restorer.condition is not None
+        core = torch.from_numpy(np.array(restorer.condition.core)).to(device)
 
         def run() -> object:
             padded = np.pad(y, ((75, 75), (75, 75), (0, 0)), mode="edge").transpose(2, 0, 1)

@@ -38,6 +38,11 @@ class Architecture(abc.ABC):
       joint_channels: numbers of channels that it takes together, in the last axis. `(1,)`: every
         channel is restored independently. `(1, 3)`: grey or RGB.
       initializations: names of its initialisations, the default first.
+      sees_frame: whether `apply` takes `inside=`, `(N, H, W, 1)`: 1 in the frame and 0 outside;
+        None if all is inside.
+      noise_models: whether `condition` takes a `NoiseModel` as noise; else, one level.
+      scale_free: whether images are scaled before `apply` and back after it, so that one k times as
+        dark is restored k times as dark; `apply` then does not clip.
       layer_rates: learning rates of the layers (the first level of the params) against each other;
         1 where a layer is not named.
     """
@@ -45,13 +50,23 @@ class Architecture(abc.ABC):
     name: ClassVar[str]
     joint_channels: ClassVar[tuple[int, ...]] = (1,)
     initializations: ClassVar[tuple[str, ...]] = ("random",)
+    sees_frame: ClassVar[bool] = False
+    noise_models: ClassVar[bool] = False
+    scale_free: ClassVar[bool] = False
     layer_rates: ClassVar[Mapping[str, float]] = {}
 
     # --- geometry -------------------------------------------------------------------------------
 
-    @property
-    def margins(self) -> Margins:
-        """Pixels that `apply` takes off, `((top, bottom), (left, right))`."""
+    def margins(self, kernel: tuple[int, int]) -> Margins:
+        """Pixels that `apply` takes off, for a blur kernel of a shape.
+
+        Args:
+          kernel: height and width.
+
+        Returns:
+          `((top, bottom), (left, right))`.
+        """
+        del kernel
         return (0, 0), (0, 0)
 
     @property
@@ -166,7 +181,7 @@ class Architecture(abc.ABC):
         constants: Constants,
         kernel: jax.Array,
         *,
-        noise: jax.typing.ArrayLike,
+        noise: Any,
         inverse: Inverse | None = None,
     ) -> Condition:
         """Computes what the network is told of a blur kernel and a noise level.
@@ -174,7 +189,7 @@ class Architecture(abc.ABC):
         Args:
           constants: of the model.
           kernel: `(h, w)`, sum 1.
-          noise: standard deviation of the noise, scalar.
+          noise: standard deviation of the noise, scalar; where `noise_models`, a model of it.
           inverse: in place of `default_inverse`; None unless there is one.
 
         Returns:
@@ -220,3 +235,20 @@ class Architecture(abc.ABC):
           `(N, H', W', C)`, smaller by `margins`. Pixels nearer to its rim than `halo` may depend on
           padding.
         """
+
+    def iterates(
+        self,
+        params: Params,
+        constants: Constants,
+        y: jax.Array,
+        condition: Condition,
+        *,
+        inside: jax.Array | None = None,
+    ) -> list[tuple[float, jax.Array]]:
+        """Images that training compares with the truth; arguments as `apply` has them.
+
+        Returns:
+          Pairs of a weight in the loss and an image, the result last, which need not be clipped.
+        """
+        frame: Any = {"inside": inside} if self.sees_frame else {}
+        return [(1.0, self.apply(params, constants, y, condition, **frame))]

@@ -68,9 +68,9 @@ class LowRank(Architecture):
         if self.rank > self.support:
             raise ValueError(f"rank {self.rank} is above the support {self.support}")
 
-    @property
-    def margins(self) -> Margins:
+    def margins(self, kernel: tuple[int, int]) -> Margins:
         """Half the support on each side."""
+        del kernel
         return (convolution_padding(self.support),) * 2
 
     @property

@@ -1,0 +1,142 @@
+"""What a network is told of a blur kernel and of an image that it is to restore."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glra_jax import validation
+from glra_jax.degradation import batched
+from glra_jax.geometry import as_batch, goes_together
+from glra_jax.inverses import Inverse
+from glra_jax.networks.architecture import Architecture, Condition, Constants
+from glra_jax.noise import NoiseModel, estimate_noise, mean_level, noise_level
+
+# From here on a pixel is taken for clipped.
+WHITE = 0.9975
+# Of images without clipped pixels, so that none is taken for one.
+_HEADROOM = 1.25
+
+
+def condition_for(
+    architecture: Architecture,
+    constants: Constants,
+    kernel: jax.Array,
+    y: jax.Array | np.ndarray | None,
+    *,
+    noise: jax.typing.ArrayLike | NoiseModel | None,
+    inverse: Inverse | None,
+) -> Condition:
+    """Computes what a network is told of a blur kernel and of the noise in an image.
+
+    Args:
+      architecture: of the network.
+      constants: of the network.
+      kernel: `(h, w)`.
+      y: the image, which is looked at where the noise level is needed and not given.
+      noise: standard deviation, a model of the noise, or None.
+      inverse: in place of the architecture's own, or None.
+
+    Returns:
+      The condition.
+
+    Raises:
+      ValueError: the network cannot restore this kernel; what `estimate_noise` refuses.
+    """
+    looked_at = y if noise is None and architecture.uses_noise(inverse) else None
+    condition = _condition(constants, kernel, looked_at, noise, inverse, architecture=architecture)
+    if all(validation.is_known(leaf) for leaf in jax.tree.leaves(condition)):
+        architecture.check_condition(condition, kernel)
+    return condition
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _condition(
+    constants: Constants,
+    kernel: jax.Array,
+    y: jax.Array | None,
+    noise: jax.typing.ArrayLike | NoiseModel | None,
+    inverse: Inverse | None,
+    *,
+    architecture: Architecture,
+) -> Condition:
+    level = noise_level(y, None if noise is None else mean_level(noise))
+    return architecture.condition(constants, kernel, noise=level, inverse=inverse)
+
+
+class Told(NamedTuple):
+    """All that restoring an image needs besides a model.
+
+    Attributes:
+      condition: what the network is told, leaves with a leading axis of 1 or of the number of
+        images that go through it.
+      scale: `(1, 1, 1, 1)` or one for each of those images, by which they are divided.
+      white: largest value of their restorations, shaped alike; infinite where nothing is clipped.
+    """
+
+    condition: Condition
+    scale: jax.Array
+    white: jax.Array
+
+    def of(self, index: int) -> "Told":
+        """What is told of one of the images."""
+
+        def pick(leaf: jax.Array) -> jax.Array:
+            return leaf if leaf.shape[0] == 1 else leaf[index : index + 1]
+
+        return Told(*jax.tree.map(pick, tuple(self)))
+
+
+def told_for(
+    architecture: Architecture,
+    constants: Constants,
+    kernel: jax.Array,
+    y: jax.Array | np.ndarray,
+    *,
+    noise: jax.typing.ArrayLike | NoiseModel | None,
+    inverse: Inverse | None,
+) -> Told:
+    """Computes all that restoring an image needs besides a model; see `condition_for`."""
+    if architecture.noise_models:
+        return _told_by_image(constants, kernel, y, noise, architecture=architecture)
+    condition = condition_for(architecture, constants, kernel, y, noise=noise, inverse=inverse)
+    return told_alike(condition)
+
+
+def told_alike(condition: Condition) -> Told:
+    """The same condition for all images, none of which is scaled."""
+    one = jnp.ones((1, 1, 1, 1))
+    return Told(jax.tree.map(lambda leaf: leaf[None], condition), one, jnp.inf * one)
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _told_by_image(
+    constants: Constants,
+    kernel: jax.Array,
+    y: jax.Array,
+    noise: jax.typing.ArrayLike | NoiseModel | None,
+    *,
+    architecture: Architecture,
+) -> Told:
+    def one(image: jax.Array) -> Told:
+        brightest = image.max()
+        saturated = brightest >= WHITE
+        scale = jnp.where(saturated | (not architecture.scale_free), 1.0, _HEADROOM * brightest)
+        scale = jnp.where(scale > 0, scale, 1.0)
+        if isinstance(noise, NoiseModel):
+            told = noise
+        elif noise is None:
+            told = NoiseModel(jax.vmap(estimate_noise, in_axes=2)(image))
+        else:
+            told = NoiseModel(noise)
+        level, shot = (jnp.asarray(part, jnp.float32) for part in told)
+        condition = architecture.condition(
+            constants, kernel, noise=NoiseModel(level / scale, shot / scale)
+        )
+        white = jnp.where(saturated, 1.0, jnp.inf)
+        return Told(condition, scale[None, None, None], white[None, None, None])
+
+    together = goes_together(y, architecture)
+    return jax.vmap(one)(as_batch(batched(y).astype(jnp.float32), together=together))
