@@ -58,7 +58,7 @@ def train(options: TrainOptions) -> None:
     adopted = None if initial is None else adopt(config, initial)
     photographs = load_packed(options)
     description = describe_run(config, photographs, initial)
-    mesh = data_mesh(config.batch)
+    mesh = data_mesh(config.batch // len(config.protocols))
     print(f"{len(mesh.devices.flat)} of {jax.device_count()} {jax.default_backend()} device(s)")
 
     with Checkpoints(folder / "checkpoints", description=description) as checkpoints:

@@ -74,7 +74,7 @@ def test_shapes_dtypes_and_ranges(make):
 @pytest.mark.parametrize(("protocol", "deviation"), [("paper", 0.03), ("release", 0.03 / 12**0.5)])
 def test_the_core_is_as_smooth_as_the_noise_asks_for(make, small_basis, protocol, deviation):
     """The noise of the release is uniform in [0, 0.03], that of the paper has this deviation."""
-    draw = partial(make, jax.random.key(1), protocol=protocol)
+    draw = partial(make, jax.random.key(1), protocols=(protocol,))
     smooth = gx.Inverse(0.01, 50.0)
     batch, plain = draw(noise=(0.03, 0.03), inverse=smooth), draw(noise=(0.03, 0.03))
     kernel = gx.gaussian_kernel(sigma=1.3, size=9)
@@ -99,7 +99,7 @@ def test_paper_pairs_fit_pixel_by_pixel(make, small_basis, support):
 
 
 def test_release_pairs_differ_by_their_gain(make):
-    batch = make(jax.random.key(1), protocol="release", noise=(0.0, 0.0))
+    batch = make(jax.random.key(1), protocols=("release",), noise=(0.0, 0.0))
     gains = []
     for blurred, expected in blurred_where_it_can_be_checked(batch, 31):
         ratio = np.asarray(blurred / expected)
@@ -112,7 +112,7 @@ def test_release_pairs_differ_by_their_gain(make):
 
 def test_the_sharp_patches_are_the_photograph_brightened(make, colour_photograph):
     batch = make(jax.random.key(1), noise=(0.0, 0.0))
-    plain = make(jax.random.key(1), protocol="release", noise=(0.0, 0.0))
+    plain = make(jax.random.key(1), protocols=("release",), noise=(0.0, 0.0))
     np.testing.assert_allclose(batch.sharp, (1.2 * plain.sharp).clip(0, 1), atol=1e-6)
     windows = [
         np.lib.stride_tricks.sliding_window_view(colour_photograph[..., c], (10, 10))

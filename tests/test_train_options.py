@@ -58,7 +58,7 @@ def test_an_unknown_preset_is_refused():
     [
         (["--stepz", "3"], "--stepz"),
         (["--steps", "many"], "many"),
-        (["--protocol", "papre"], "papre"),
+        (["--protocols", "papre"], "papre"),
         (["--steps", "0"], "steps must be at least 1, got 0"),
         (["--checkpoint-every", "0"], "checkpoint_every must be at least 1, got 0"),
         (["--architecture.rank", "152"], "rank 152 is above the support 151"),

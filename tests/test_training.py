@@ -112,7 +112,7 @@ def test_basis_is_orthonormal_and_depends_on_the_seed_alone(basis):
 def test_basis_is_fitted_at_the_noise_of_the_run(basis, protocol, deviation):
     """GLRA of the run's own kernels, whose inverses are made here."""
     architecture = replace(CONFIG.architecture, inverse=gx.Inverse(0.01, 100.0))
-    config = replace(CONFIG, architecture=architecture, protocol=protocol, noise=(0.03, 0.03))
+    config = replace(CONFIG, architecture=architecture, protocols=(protocol,), noise=(0.03, 0.03))
     key = jax.random.fold_in(jax.random.key(CONFIG.seed), 1)
     draw = jax.jit(jax.vmap(partial(gx.sample_kernel, families=CONFIG.kernels)))
     inverse = partial(gx.pseudo_inverse, support=31, smoothness=100.0 * deviation**2)

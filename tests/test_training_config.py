@@ -17,7 +17,7 @@ PUBLISHED = {
         "steps": 200_000,
         "batch": 1,
         "patch": 256,
-        "protocol": "paper",
+        "protocols": ("paper",),
         "noise": (0.01, 0.01),
         "initialization": "glra",
         "learning_rate": 1e-4,
@@ -30,7 +30,7 @@ PUBLISHED = {
         "steps": 200_000,
         "batch": 1,
         "patch": 256,
-        "protocol": "release",
+        "protocols": ("release",),
         "noise": (0.01, 0.01),
         "initialization": "glra",
         "learning_rate": 1e-4,
@@ -86,7 +86,7 @@ def test_both_models_follow_the_noise_and_the_released_one_its_protocol():
     assert general.noise == (0.0, 0.03)
     assert general.architecture.inverse.noise_weight > 0
     assert released.architecture.inverse.noise_weight > 0
-    for field in ("protocol", "kernels", "noise"):
+    for field in ("protocols", "kernels", "noise"):
         assert getattr(released, field) == getattr(PRESETS["release"], field), field
     assert released.architecture.rank == PRESETS["release"].architecture.rank
 
@@ -95,7 +95,7 @@ def test_the_random_start_differs_from_the_default_model_in_what_it_must():
     general, random = PRESETS["glra"], PRESETS["glra-random-init"]
     assert random.initialization == "random"
     assert isinstance(random.architecture, Glra)
-    for field in ("protocol", "kernels", "noise", "loss"):
+    for field in ("protocols", "kernels", "noise", "loss"):
         assert getattr(random, field) == getattr(general, field), field
     assert (random.optimizer, random.learning_rate) == (general.optimizer, general.learning_rate)
 
@@ -137,7 +137,7 @@ def test_crop_leaves_room_for_the_largest_blur():
         ({"warmup": -1}, "warmup must be at least 0, got -1"),
         ({"seed": -1}, "seed must be from 0 .* got -1"),
         ({"seed": 2**31}, "seed must be from 0 .* got 2147483648"),
-        ({"protocol": "papre"}, "protocol must be one of paper, release, got 'papre'"),
+        ({"protocols": ("papre",)}, "protocol must be one of paper, release, camera, got 'papre'"),
         (
             {"initialization": "shrinkage", "architecture": Glra(features=108)},
             "'shrinkage' needs 109 features .* got 108",
@@ -151,7 +151,7 @@ def test_crop_leaves_room_for_the_largest_blur():
         ({"weight_decay": -1e-5}, "weight_decay must be .* at least 0, got -1e-05"),
         ({"loss": "ssim"}, "loss must be one of squared, psnr, psnr-ssim, got 'ssim'"),
         ({"loss": "psnr-ssim", "patch": 160}, "restored patches of 11 pixels, got 10"),
-        ({"optimizer": "sgd"}, "optimizer must be one of adam, soap, got 'sgd'"),
+        ({"optimizer": "sgd"}, "optimizer must be one of adam, adamw, soap, got 'sgd'"),
         ({"noise": (0.02, 0.01)}, r"noise must be a range .* got \(0.02, 0.01\)"),
         ({"noise": (-0.01, 0.01)}, r"noise must be a range .* got \(-0.01, 0.01\)"),
         ({"patch": 150}, "patch 150 is too small: the architecture takes 150 pixels off"),

@@ -43,18 +43,18 @@ def restore_held_out(model: gx.Model, config: TrainConfig) -> list[Example]:
     """
     architecture = model.architecture
     inverse = architecture.default_inverse
-    border = max(*(max(margin) for margin in architecture.margins), config.kernels.max_size)
+    border = max(*(max(margin) for margin in config.margins), config.kernels.max_size)
     noise = sum(config.noise) / 2
     examples = []
     for index, (name, photograph) in enumerate(embedded_photographs("test").items()):
         x = jnp.asarray(photograph, jnp.float32) / 255.0
         if x.ndim == 2 and 1 not in architecture.joint_channels:
             x = jnp.repeat(x[..., None], max(architecture.joint_channels), axis=2)
-        sharp = gx.sharp_target(x, protocol=config.protocol)
+        sharp = gx.sharp_target(x, protocol=config.protocols[0])
         for family in config.kernels.families:
             kernel = blur_family(family).example(config.kernels.max_size)
             key = jax.random.key(index)
-            y = gx.degrade(key, x, kernel, protocol=config.protocol, noise=noise)
+            y = gx.degrade(key, x, kernel, protocol=config.protocols[0], noise=noise)
             images = {"blurred": y}
             if inverse is not None and isinstance(model.constants, gx.Basis):
                 images[LINEAR] = gx.deconvolve_linear(y, kernel, model.constants, inverse=inverse)

@@ -29,8 +29,8 @@ class TrainOptions(Generic[A]):
     Attributes:
       config: What the result depends on.
       preset: Defaults of all options below: smoke, a quick look; paper, the paper's text; release,
-        its solver file; glra, glra-all-layers, glra-release and glra-random-init, the models in the
-        package.
+        its solver file; unrolled, unrolled-quick, glra, glra-all-layers, glra-release and
+        glra-random-init, the models in the package.
       workdir: Folder for all that the run writes; runs/PRESET if not given.
       dataset: Photographs to train on, by a name in glra_jax.datasets.DATASETS; an unknown one
         lists them all.

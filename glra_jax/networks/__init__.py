@@ -4,9 +4,10 @@ from glra_jax import validation
 from glra_jax.networks.architecture import Architecture
 from glra_jax.networks.glra import Glra
 from glra_jax.networks.refinement import Refinement
+from glra_jax.networks.unrolled import Unrolled
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
-    architecture.name: architecture for architecture in (Glra, Refinement)
+    architecture.name: architecture for architecture in (Glra, Refinement, Unrolled)
 }
 
 
@@ -26,4 +27,4 @@ def architecture_named(name: str) -> type[Architecture]:
     return ARCHITECTURES[name]
 
 
-__all__ = ["ARCHITECTURES", "Architecture", "Glra", "Refinement", "architecture_named"]
+__all__ = ["ARCHITECTURES", "Architecture", "Glra", "Refinement", "Unrolled", "architecture_named"]

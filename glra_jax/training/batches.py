@@ -5,15 +5,17 @@ function of a key, so that a batch depends on `(seed, step)` alone: nothing of i
 an accelerator never waits for the host.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from glra_jax.datasets.packing import PackedPhotographs, random_patch
-from glra_jax.degradation import convolution_padding, degrade, noise_deviation, sharp_target
+from glra_jax.degradation import convolution_padding, degraded_pair
 from glra_jax.kernel_families import sample_kernel
 from glra_jax.networks.architecture import Condition, Constants
+from glra_jax.noise import NoiseModel, mean_level
 from glra_jax.training.config import TrainConfig
 
 
@@ -24,11 +26,14 @@ class Batch(NamedTuple):
       blurred: `(N, patch, patch, C)` in [0, 1], what the network sees.
       condition: what it is told of the blur kernels and the noise, a leading axis of N.
       sharp: `(N, H, W, C)`, what it should give: the patch less the network's margins.
+      inside: `(N, patch, patch, 1)`, 1 in the frame and 0 outside, where the blurred patch goes on
+        as at the frame's edge.
     """
 
     blurred: jax.Array
     condition: Condition
     sharp: jax.Array
+    inside: jax.Array
 
 
 def batch_key(seed: int, step: jax.typing.ArrayLike) -> jax.Array:
@@ -64,24 +69,82 @@ def make_batch(
     architecture, families = config.architecture, config.kernels
     # Blurring with `valid` borders leaves just the patch, of which the network restores the middle.
     blurred_margin = convolution_padding(families.max_size)[0]
-    (top, _), (left, _) = architecture.margins
+    (top, _), (left, _) = config.margins
     rows, columns = (
         slice(blurred_margin + margin, blurred_margin + margin + size)
         for margin, size in zip((top, left), config.restored, strict=True)
     )
 
-    def example(key: jax.Array) -> Batch:
+    def example(key: jax.Array, protocol: str) -> Batch:
         patch_key, kernel_key, noise_key, degrade_key = jax.random.split(key, 4)
+        told_key, grey_key, frame_key = jax.random.split(jax.random.fold_in(key, 1), 3)
         photograph = random_patch(patch_key, photographs, config.crop)
+        if config.grey:
+            grey = jax.random.bernoulli(grey_key, config.grey)
+            mean = photograph.mean(axis=2, keepdims=True)
+            photograph = jnp.where(grey, mean, photograph)
         kernel = sample_kernel(kernel_key, families)
-        level = jax.random.uniform(noise_key, (), jnp.float32, *config.noise)
-        blurred = degrade(
-            degrade_key, photograph, kernel, protocol=config.protocol, noise=level, boundary="valid"
+        low, high = config.noise
+        drawn = jax.random.uniform(noise_key, (), jnp.float32)
+        level = low + (high - low) * drawn**config.noise_power
+        pair = degraded_pair(
+            degrade_key, photograph, kernel, protocol=protocol, noise=level, boundary="valid"
         )
-        sharp = sharp_target(photograph, protocol=config.protocol)[rows, columns]
+        blurred, sharp = pair.blurred, pair.sharp[rows, columns]
+        if config.grey:  # one channel, and its noise, three times
+            blurred = jnp.where(grey, blurred[..., :1], blurred)
+            sharp = jnp.where(grey, sharp[..., :1], sharp)
+        inside = jnp.ones((*blurred.shape[:2], 1), jnp.float32)
+        if architecture.sees_frame:
+            blurred, inside = framed(frame_key, blurred, config)
+        told = pair.noise, pair.shot
+        if config.told_noise:
+            wrong_key, error_key = jax.random.split(told_key)
+            error = config.told_noise * jax.random.normal(error_key, ())
+            factor = jnp.where(jax.random.bernoulli(wrong_key), jnp.exp(error), 1.0)
+            told = factor * pair.noise, factor**2 * pair.shot
+        model = NoiseModel(*told)
         condition = architecture.condition(
-            constants, kernel, noise=noise_deviation(level, protocol=config.protocol)
+            constants, kernel, noise=model if architecture.noise_models else mean_level(model)
         )
-        return Batch(blurred, condition, sharp)
+        return Batch(blurred, condition, sharp, inside)
 
-    return jax.vmap(example)(jax.random.split(key, config.batch))
+    keys = jax.random.split(key, config.batch)
+    count = len(config.protocols)
+    parts = [
+        jax.vmap(partial(example, protocol=protocol))(keys[index::count])
+        for index, protocol in enumerate(config.protocols)
+    ]
+
+    def taking_turns(*leaves: jax.Array) -> jax.Array:
+        """One example of each protocol after the other, so that devices share all of them."""
+        return jnp.stack(leaves, axis=1).reshape(-1, *leaves[0].shape[1:])
+
+    return jax.tree.map(taking_turns, *parts)
+
+
+def framed(key: jax.Array, blurred: jax.Array, config: TrainConfig) -> tuple[jax.Array, jax.Array]:
+    """Lets the frame of the photograph end in a patch at every other side, on the average.
+
+    Args:
+      key: PRNG key.
+      blurred: `(H, W, C)`.
+      config: of the run.
+
+    Returns:
+      The patch, going on outside the frame as at its edge, and `(H, W, 1)`, 1 in the frame.
+    """
+    halo = config.architecture.halo
+    inside = jnp.ones((1, 1), jnp.float32)
+    keys = jax.random.split(key, 2)
+    for axis, (key, margins) in enumerate(zip(keys, config.margins, strict=True)):
+        ends_key, depth_key = jax.random.split(key)
+        size = blurred.shape[axis]
+        depth = jnp.asarray(margins) + jax.random.randint(depth_key, (2,), 0, halo + 1)
+        depth = jnp.where(jax.random.bernoulli(ends_key, shape=(2,)), depth, 0)
+        place = jnp.arange(size)
+        nearest = jnp.clip(place, depth[0], size - 1 - depth[1])
+        blurred = jnp.take(blurred, nearest, axis=axis)
+        within = (nearest == place).astype(jnp.float32)
+        inside = inside * (within[:, None] if axis == 0 else within[None, :])
+    return blurred, inside[..., None]

@@ -8,7 +8,7 @@ from glra_jax.degradation import degradation_named
 from glra_jax.kernel_families import KernelFamilies
 from glra_jax.metrics import SMALLEST_SSIM_SIDE
 from glra_jax.model_files import configuration
-from glra_jax.networks.architecture import Architecture
+from glra_jax.networks.architecture import Architecture, Margins
 
 A = TypeVar("A", bound=Architecture)
 
@@ -25,20 +25,31 @@ class TrainConfig(Generic[A]):
       batch: Examples an update, at least 1; devices share it evenly.
       patch: Side of the blurred patches in pixels, more than the architecture's margins take off.
       seed: Seed of starting weights, constants and batches, from 0 to 2^31 - 1.
-      protocol: How photographs are degraded, by a name in glra_jax.degradation.DEGRADATIONS; an
-        unknown one lists them all.
-      noise: Range of the noise level, 0 or more, drawn uniformly for each example.
+      protocols: How photographs are degraded, by names in glra_jax.degradation.DEGRADATIONS (an
+        unknown one lists them all); each degrades an equal share of the examples.
+      noise: Range of the noise level, 0 or more.
+      noise_power: Noise levels are drawn as a uniform number to this power: 1, uniformly; above,
+        more low ones. Above 0.
+      told_noise: Standard deviation of the logarithm of the error in the noise level that a network
+        is told, in half of the examples; at least 0.
+      grey: Share of examples whose photographs are turned grey, for networks that restore grey
+        images and colour; from 0 to 1.
       kernels: Distribution of blur kernels.
       basis_kernels: Number of kernels that what is not trained (a basis) is fitted on, at least 1.
       loss: Squared error, as in the paper; mean PSNR, to which easy examples count as much; or mean
         PSNR and SSIM, which keeps more detail.
-      optimizer: Adam, as in the paper, or SOAP, which learns much faster.
+      optimizer: Adam, as in the paper; AdamW, whose weight decay is its own; or SOAP, which learns
+        the refining layers of the faithful network much faster.
+      clip_norm: Largest norm of the gradient, which is scaled down to it; 0 leaves it as it is.
+      average: Decay a step of the running average of the weights that is the result; 0 takes the
+        last weights.
       learning_rate: Largest learning rate, above 0, before layer_rates.
       schedule: Learning rate: halved every halve_every steps, polynomial of power 2, or cosine.
       halve_every: Steps between halvings, at least 1.
       warmup: Steps of linear rise before the schedule "cosine", at least 0.
       layer_rates: The same rate in all layers, or the architecture's rates by layer.
-      weight_decay: L2 penalty, at least 0, added to the gradient before the optimiser.
+      weight_decay: L2 penalty, at least 0, added to the gradient before the optimiser (AdamW: after
+        it).
     """
 
     architecture: A
@@ -47,12 +58,17 @@ class TrainConfig(Generic[A]):
     batch: int = 2
     patch: int = 256
     seed: int = 0
-    protocol: str = "paper"
+    protocols: tuple[str, ...] = ("paper",)
     noise: tuple[float, float] = (0.01, 0.01)
+    noise_power: float = 1.0
+    told_noise: float = 0.0
+    grey: float = 0.0
     kernels: KernelFamilies = field(default_factory=KernelFamilies)
     basis_kernels: int = 300
     loss: Literal["squared", "psnr", "psnr-ssim"] = "squared"
-    optimizer: Literal["adam", "soap"] = "adam"
+    optimizer: Literal["adam", "adamw", "soap"] = "adam"
+    clip_norm: float = 0.0
+    average: float = 0.0
     learning_rate: float = 1e-3
     schedule: Literal["halving", "polynomial", "cosine"] = "cosine"
     halve_every: int = 5000
@@ -64,7 +80,22 @@ class TrainConfig(Generic[A]):
         for name in ("steps", "batch", "patch", "basis_kernels", "halve_every"):
             validation.check_size(getattr(self, name), name)
         validation.check_size(self.warmup, "warmup", minimum=0)
-        degradation_named(self.protocol)  # raises for an unknown one
+        if not self.protocols:
+            raise ValueError("protocols is empty; name at least one")
+        for protocol in self.protocols:
+            degradation_named(protocol)  # raises for an unknown one
+        if self.batch % len(self.protocols):
+            raise ValueError(
+                f"batch must be a multiple of the number of protocols, {len(self.protocols)}, got "
+                f"{self.batch}"
+            )
+        validation.check_positive(self.noise_power, "noise_power")
+        for name in ("told_noise", "clip_norm"):
+            validation.check_non_negative(getattr(self, name), name)
+        if not 0 <= self.grey <= 1:
+            raise ValueError(f"grey must be from 0 to 1, got {self.grey}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average must be at least 0 and below 1, got {self.average}")
         for name in ("loss", "optimizer", "schedule", "layer_rates"):
             choices = get_args(type(self).__annotations__[name])
             validation.check_choice(getattr(self, name), name, choices)
@@ -93,8 +124,14 @@ class TrainConfig(Generic[A]):
                 f"{self.patch}"
             )
         smallest = min(self.restored)
+        halo = self.architecture.halo
+        if self.architecture.sees_frame and 0 < smallest <= 2 * halo:
+            raise ValueError(
+                f"patch {self.patch} is too small: the frame may end {halo} pixels inside what is "
+                f"restored, {smallest} pixels, on both sides; take a larger patch"
+            )
         if smallest < 1:
-            taken = [sum(margin) for margin in self.architecture.margins]
+            taken = [sum(margin) for margin in self.margins]
             raise ValueError(
                 f"patch {self.patch} is too small: the architecture takes {max(taken)} pixels off"
             )
@@ -105,9 +142,14 @@ class TrainConfig(Generic[A]):
             )
 
     @property
+    def margins(self) -> Margins:
+        """Pixels that the network takes off a patch."""
+        return self.architecture.margins((self.kernels.max_size,) * 2)
+
+    @property
     def restored(self) -> tuple[int, int]:
         """Height and width of what is restored of a patch."""
-        height, width = (self.patch - sum(margin) for margin in self.architecture.margins)
+        height, width = (self.patch - sum(margin) for margin in self.margins)
         return height, width
 
     @property

@@ -46,7 +46,7 @@ def cached_training_constants(config: TrainConfig, folder: Path) -> Constants:
         "architecture": configuration(config.architecture),
         "kernels": asdict(config.kernels),
         "count": config.basis_kernels,
-        "noise": [config.protocol, *config.noise],
+        "noise": [config.protocols[0], *config.noise],
         "seed": config.seed,
     }
     name = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:24]

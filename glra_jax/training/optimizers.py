@@ -20,11 +20,19 @@ def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
 
 
 def optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """Adam (0.9, 0.999) or SOAP, with L2 weight decay in the gradient, as Caffe has it."""
-    soap = config.optimizer == "soap"
-    stages = [scale_by_soap() if soap else optax.scale_by_adam(0.9, 0.999)]
+    """Adam (0.9, 0.999), AdamW (0.9, 0.99) or SOAP, with clipping and weight decay."""
+    scale = {
+        "adam": lambda: optax.scale_by_adam(0.9, 0.999),
+        "adamw": lambda: optax.scale_by_adam(0.9, 0.99),
+        "soap": scale_by_soap,
+    }
+    stages = [scale[config.optimizer]()]
     if config.weight_decay:
-        stages.insert(0, optax.add_decayed_weights(config.weight_decay))
+        # Caffe adds it to the gradient; AdamW (Loshchilov and Hutter 2019) to the update.
+        place = 1 if config.optimizer == "adamw" else 0
+        stages.insert(place, optax.add_decayed_weights(config.weight_decay))
+    if config.clip_norm:
+        stages.insert(0, optax.clip_by_global_norm(config.clip_norm))
     if config.layer_rates == "tuned" and config.architecture.layer_rates:
         stages.append(_scale_layers(config.architecture.layer_rates))
     return optax.chain(*stages, optax.scale_by_learning_rate(learning_rate_schedule(config)))

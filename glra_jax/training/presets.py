@@ -11,6 +11,7 @@ from glra_jax.inverses import Inverse
 from glra_jax.kernel_families import KernelFamilies
 from glra_jax.networks.glra import Glra
 from glra_jax.networks.refinement import Refinement
+from glra_jax.networks.unrolled import Unrolled
 from glra_jax.training.config import TrainConfig
 
 _SMOKE: TrainConfig[Any] = TrainConfig(architecture=Glra(), initialization="shrinkage")
@@ -34,7 +35,7 @@ _RELEASE = replace(
     _PAPER,
     schedule="polynomial",
     weight_decay=1e-6,
-    protocol="release",
+    protocols=("release",),
     kernels=KernelFamilies(families=("gaussian",), min_size=23, max_size=23),
 )
 
@@ -69,7 +70,7 @@ _GLRA_RELEASE = replace(
     _GLRA,
     architecture=Refinement(rank=50, inverse=Inverse(0.0001, 40.0, "least-squares")),
     steps=3000,
-    protocol="release",
+    protocols=("release",),
     noise=_RELEASE.noise,
     kernels=_RELEASE.kernels,
     basis_kernels=300,
@@ -86,8 +87,43 @@ _GLRA_RANDOM_INIT = replace(
     layer_rates="uniform",
 )
 
+# The default: one stage first, and then a second one that starts from it, with --initial MODEL.
+_UNROLLED_QUICK = TrainConfig(
+    architecture=Unrolled(stages=1),
+    steps=4000,
+    batch=8,
+    patch=208,
+    protocols=("paper", "camera"),
+    noise=(0.0, 0.05),
+    noise_power=2.0,
+    told_noise=0.2,
+    grey=0.2,
+    kernels=KernelFamilies(
+        families=("gaussian", "disk", "motion", "motion", "ellipse", "motion", "mixture"),
+        min_size=3,
+        max_size=49,
+        min_sigma=0.5,
+    ),
+    loss="psnr",
+    optimizer="adamw",
+    clip_norm=20.0,
+    average=0.999,
+    learning_rate=1e-3,
+    warmup=100,
+    weight_decay=1e-4,
+)
+
+_UNROLLED = replace(
+    _UNROLLED_QUICK,
+    architecture=Unrolled(stages=2),
+    learning_rate=7e-4,
+    seed=1,
+)
+
 PRESETS = {
     "smoke": _SMOKE,
+    "unrolled-quick": _UNROLLED_QUICK,
+    "unrolled": _UNROLLED,
     "paper": _PAPER,
     "release": _RELEASE,
     "glra": _GLRA,

@@ -31,11 +31,13 @@ class TrainState(NamedTuple):
       step: int32 scalar, number of updates made.
       params: weights of the network.
       opt_state: of the optimiser.
+      average: running average of the weights; empty where the run keeps none.
     """
 
     step: jax.Array
     params: Params
     opt_state: optax.OptState
+    average: Params
 
 
 class Metrics(NamedTuple):
@@ -55,7 +57,7 @@ class Metrics(NamedTuple):
 def training_constants(config: TrainConfig) -> Constants:
     """The constants that a run starts from, fitted on its own kind of kernels."""
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    low, high = (noise_deviation(level, protocol=config.protocol) for level in config.noise)
+    low, high = (noise_deviation(level, protocol=config.protocols[0]) for level in config.noise)
     return config.architecture.fit_constants(
         key, config.kernels, count=config.basis_kernels, noise=(low, high)
     )
@@ -64,7 +66,7 @@ def training_constants(config: TrainConfig) -> Constants:
 def initial_params(config: TrainConfig, constants: Constants) -> Params:
     """Weights at step 0, unless a model is given to start from."""
     key = jax.random.fold_in(jax.random.key(config.seed), 2)
-    gain, offset = mean_brightness(config.protocol, config.noise)
+    gain, offset = mean_brightness(config.protocols[0], config.noise)
     return config.architecture.init(
         key, constants, initialization=str(config.initialization), gain=gain, offset=offset
     )
@@ -80,15 +82,24 @@ def mean_brightness(protocol: str, noise: tuple[float, float]) -> tuple[float, f
 
 def create_state(config: TrainConfig, params: Params) -> TrainState:
     """The state at step 0 with some weights."""
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer(config).init(params))
+    average = jax.tree.map(jnp.copy, params) if config.average else {}
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer(config).init(params), average)
 
 
 def objective(
     params: Params, batch: Batch, constants: Constants, *, config: TrainConfig
 ) -> tuple[jax.Array, jax.Array]:
     """Loss that is minimised, and `squared_loss`, which is reported."""
-    restored = config.architecture.apply(params, constants, batch.blurred, batch.condition)
-    return LOSSES[config.loss](restored, batch.sharp), squared_loss(restored, batch.sharp)
+    images = config.architecture.iterates(
+        params, constants, batch.blurred, batch.condition, inside=batch.inside
+    )
+    (top, bottom), (left, right) = config.margins
+    height, width = batch.inside.shape[1:3]
+    weights = batch.inside[:, top : height - bottom, left : width - right]
+    loss = sum(
+        weight * LOSSES[config.loss](image, batch.sharp, weights) for weight, image in images
+    )
+    return jnp.asarray(loss), squared_loss(images[-1][1], batch.sharp, weights)
 
 
 def data_mesh(batch: int, devices: Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
@@ -135,7 +146,13 @@ def make_train_step(
         metrics = Metrics(
             loss, -10.0 * jnp.log10(2.0 * loss / values), jnp.asarray(schedule(state.step))
         )
-        return TrainState(state.step + 1, params, opt_state), metrics
+        average = state.average
+        if config.average:
+            # Young averages forget faster, or they would remember where the run started.
+            step = state.step.astype(jnp.float32)
+            decay = jnp.minimum(config.average, (1.0 + step) / (10.0 + step))
+            average = optax.incremental_update(params, average, 1.0 - decay)
+        return TrainState(state.step + 1, params, opt_state, average), metrics
 
     return train_step
 
@@ -148,4 +165,4 @@ def is_finite(state: TrainState) -> jax.Array:
 
 def trained_model(config: TrainConfig, state: TrainState, constants: Constants) -> Model:
     """The model that a state stands for."""
-    return Model(config.architecture, constants, state.params)
+    return Model(config.architecture, constants, state.average or state.params)

@@ -1,0 +1,81 @@
+"""A small U-Net that works at half the size of an image and below, where convolutions are cheap."""
+
+import flax.linen as nn
+import jax
+
+from glra_jax.networks.convolution import Convolution
+from glra_jax.precision import product_precision
+
+# Of the sides of what the network is given.
+MULTIPLE = 8
+
+
+def space_to_depth(x: jax.Array) -> jax.Array:
+    """Moves each square of 2×2 pixels into the channels: `(N, H, W, C)` to `(N, H/2, W/2, 4C)`."""
+    count, height, width, channels = x.shape
+    x = x.reshape(count, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(count, height // 2, width // 2, 4 * channels)
+
+
+def depth_to_space(x: jax.Array) -> jax.Array:
+    """Undoes `space_to_depth`."""
+    count, height, width, channels = x.shape
+    x = x.reshape(count, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(count, 2 * height, 2 * width, channels // 4)
+
+
+class _ResidualBlock(nn.Module):
+    """Two 3×3 layers whose result is added to what they are given."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        inner = nn.relu(_convolution(width, name="first")(x))
+        return x + _convolution(width, gain=0.1, name="second")(inner)
+
+
+class UNet(nn.Module):
+    """Maps of an image to a correction of it; zero for the weights that it starts with.
+
+    Attributes:
+      features: maps at a half of the size; 1.5 times as many at a quarter, twice at an eighth.
+      blocks: residual blocks at an eighth of the size.
+      outputs: channels of the result.
+    """
+
+    features: int
+    blocks: int
+    outputs: int = 3
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(N, H, W, C)`, sides multiples of `MULTIPLE`, to `(N, H, W, outputs)`."""
+        half, quarter, eighth = self.features, 3 * self.features // 2, 2 * self.features
+        fine = nn.relu(_mixture(half, name="enter")(space_to_depth(x)))
+        middle = _mixture(quarter, name="down_1")(space_to_depth(fine))
+        middle = _ResidualBlock(name="block_down")(middle)
+        coarse = _mixture(eighth, name="down_2")(space_to_depth(middle))
+        for index in range(self.blocks):
+            coarse = _ResidualBlock(name=f"block_{index}")(coarse)
+        middle += depth_to_space(_mixture(4 * quarter, gain=0.5, name="up_2")(coarse))
+        middle = _ResidualBlock(name="block_up")(middle)
+        fine += depth_to_space(_mixture(4 * half, gain=0.5, name="up_1")(middle))
+        fine = nn.relu(_convolution(half, name="mix")(nn.relu(fine)))
+        return depth_to_space(_mixture(4 * self.outputs, gain=0.0, name="leave")(fine))
+
+
+def _start(gain: float) -> nn.initializers.Initializer:
+    """Weights of `gain` times the size that keeps the variance behind a ReLU (He et al. 2015)."""
+    if gain == 0.0:
+        return nn.initializers.zeros_init()
+    return nn.initializers.variance_scaling(2.0 * gain**2, "fan_in", "normal")
+
+
+def _convolution(features: int, *, name: str, gain: float = 1.0) -> Convolution:
+    """A layer of 3×3 filters."""
+    return Convolution(features, _start(gain), name=name)
+
+
+def _mixture(features: int, *, name: str, gain: float = 1.0) -> nn.Dense:
+    """A layer that works on every pixel alone."""
+    return nn.Dense(features, kernel_init=_start(gain), precision=product_precision(), name=name)

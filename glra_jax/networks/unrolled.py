@@ -1,0 +1,363 @@
+"""The default network: linear restorations, a U-Net, and steps back to the data between them.
+
+Stage 1 restores linearly with several strengths, by FFT, and a U-Net makes one image of them.
+Every further stage looks at what the image, blurred again, leaves unexplained of the data, restores
+that linearly, and has a U-Net of its own. A step to the data without a network is the last.
+
+Strengths follow the noise and the kernel. In what is left unexplained a clipped pixel counts only
+as far as the scene is too dark for it (or too bright, where it is black), and a pixel outside the
+frame does not count. See Kruse et al., "Learning to Push the Limits of Efficient FFT-based Image
+Deconvolution" (ICCV 2017), and Zhang et al., "Deep Unfolding Network for Image Super-Resolution"
+(CVPR 2020), for such networks.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glra_jax import spectra, validation
+from glra_jax.inverses import Inverse
+from glra_jax.networks.architecture import Architecture, Constants, Margins, Params
+from glra_jax.networks.unet import MULTIPLE, UNet
+from glra_jax.noise import NoiseModel
+
+# From here on (and up to here) a pixel is taken for clipped.
+_WHITE, _BLACK = 0.9975, 0.0025
+# Weights of the linear restorations: of the squared gradient against the noise's variance, and
+# without noise; the middle one is what the U-Net corrects.
+_SMOOTHNESS = (4.0, 20.0, 100.0)
+_FLOOR = (1e-5, 1e-4, 1e-3)
+# The same for the steps back to the data.
+_STEP_WEIGHTS = (300.0, 30.0)
+_STEP_FLOOR = (1e-3, 1e-4)
+_LAST_WEIGHTS = (1000.0,)
+_LAST_FLOOR = (3e-3,)
+# A step leaves the frequencies below this gradient power to the data: brightness is kept.
+_LOW = 0.1
+# Loss of the images between the stages, against 1 of the last.
+_INTERMEDIATE = 0.2
+
+
+class UnrolledCondition(NamedTuple):
+    """Condition of the unrolled network.
+
+    Attributes:
+      kernel: `(..., h, w)`, the blur kernel.
+      noise: `(..., 3)`, standard deviation of the noise in each channel where the image is black.
+      shot: `(..., 3)`, growth of the noise's variance with brightness.
+    """
+
+    kernel: jax.Array
+    noise: jax.Array
+    shot: jax.Array
+
+
+class _Strengths(nn.Module):
+    """Weights of linear restorations, from the noise and the kernel.
+
+    Attributes:
+      noisy: weights against the noise's variance that they start with.
+      floor: weights without noise that they start with.
+    """
+
+    noisy: tuple[float, ...]
+    floor: tuple[float, ...]
+
+    @nn.compact
+    def __call__(self, variance: jax.Array, kernel: jax.Array) -> jax.Array:
+        """Maps variances `(N, C)` and kernels `(N, h, w)` to `(N, C, J)`, J weights."""
+        level = jnp.log10(variance + 1e-7)[..., None] + 4.0
+        energy = jnp.log10(jnp.sum(kernel**2, axis=(1, 2)))[:, None, None] + 1.5
+        told = jnp.concatenate([level, jnp.broadcast_to(energy, level.shape)], axis=-1)
+        hidden = nn.tanh(nn.Dense(16, name="hidden")(told))
+        count = len(self.noisy)
+        change = nn.Dense(2 * count, kernel_init=nn.initializers.zeros_init(), name="change")(
+            hidden
+        )
+        start = jnp.log(jnp.asarray(self.noisy + self.floor))
+        weights = jnp.exp(start + 2.0 * change)
+        return weights[..., :count] * variance[..., None] + weights[..., count:]
+
+
+class UnrolledNet(nn.Module):
+    """The network as a Flax module; see the module's docstring.
+
+    Attributes:
+      stages: U-Nets, at least 1.
+      features: see `UNet`.
+      blocks: see `UNet`.
+      rim: pixels on each side that linear restorations need and the result lacks.
+    """
+
+    stages: int
+    features: int
+    blocks: int
+    rim: int
+
+    @nn.compact
+    def __call__(
+        self, y: jax.Array, condition: UnrolledCondition, inside: jax.Array
+    ) -> list[jax.Array]:
+        """Restores images that go on outside their frame.
+
+        Args:
+          y: `(N, H, W, C)`, C 1 or 3.
+          condition: leaves with a leading axis of N.
+          inside: `(N, H, W, 1)`, 1 in the frame and 0 outside.
+
+        Returns:
+          An image `(N, H - 2 rim, W - 2 rim, C)` for each stage and one for the last step.
+        """
+        grid, channels, rim = y.shape[1:3], y.shape[3], self.rim
+        inner = slice(rim, -rim)
+        blurred = jnp.moveaxis(y, 3, 1)  # FFTs are along the last two axes
+        periodic = _periodic(blurred, rim // 2)
+        counted = jnp.moveaxis(inside, 3, 1) * _window(grid, rim // 2)
+        transfer = jax.vmap(lambda kernel: spectra.transfer_function(kernel, grid))(
+            condition.kernel
+        )[:, None]
+        power = transfer.real**2 + transfer.imag**2
+        gradient = spectra.gradient_power(grid)
+        told = condition.noise[:, :channels], condition.shot[:, :channels]
+        variance = told[0] ** 2 + told[1] * jnp.mean(jnp.clip(blurred, 0, 1), axis=(2, 3))
+        grey = _is_grey(y)
+        deviation = jnp.sqrt(
+            told[0][:, None, None] ** 2
+            + told[1][:, None, None] * jnp.clip(y[:, inner, inner], 0, 1)
+            + 1e-12
+        )
+        level = jnp.log10(jnp.mean(variance, axis=1) + 1e-7)[:, None, None, None] / 2 + 2.0
+
+        def network(images: list[jax.Array], gains: jax.Array, name: str) -> jax.Array:
+            """Applies a U-Net to cropped images `(N, C, H, W)` and what is known besides."""
+            size = y.shape[1] - 2 * rim, y.shape[2] - 2 * rim
+            maps = [_in_colour(jnp.moveaxis(image, 1, 3)) for image in images]
+            grey_map = grey.astype(jnp.float32)[:, None, None, None]
+            constants = jnp.concatenate([level, grey_map, gains[:, None, None]], axis=3)
+            maps += [
+                _in_colour(20.0 * deviation),
+                inside[:, inner, inner],
+                jnp.broadcast_to(constants, (y.shape[0], *size, constants.shape[3])),
+            ]
+            out = UNet(self.features, self.blocks, name=name)(jnp.concatenate(maps, axis=3))
+            mean = out.mean(axis=3, keepdims=True)
+            out = mean if channels == 1 else jnp.where(grey[:, None, None, None], mean, out)
+            return jnp.moveaxis(out, 3, 1)
+
+        def amplification(filters: jax.Array) -> jax.Array:
+            """Logarithm of the noise that filters `(N, C, J, H, W/2+1)` leave, `(N, J)`."""
+            gain = jnp.mean(filters.real**2 + filters.imag**2, axis=(3, 4))
+            return jnp.log10(jnp.mean(gain * variance[..., None], axis=1) + 1e-7) / 2 + 2.0
+
+        def crop(images: jax.Array) -> jax.Array:
+            return images[..., inner, inner]
+
+        weights = _Strengths(_SMOOTHNESS, _FLOOR, name="strengths_1")(variance, condition.kernel)
+        filters = jnp.conj(transfer)[:, :, None] / (
+            power[:, :, None] + weights[..., None, None] * gradient
+        )
+        spectrum = jnp.fft.rfft2(periodic)
+        linear = jnp.fft.irfft2(filters * spectrum[:, :, None], s=grid)
+        middle = linear[:, :, 1]
+        shown = [crop(blurred) - 0.5, *(crop(linear[:, :, j]) - 0.5 for j in range(3))]
+        x = crop(middle) + network(shown, amplification(filters), "stage_1")
+        restored = [x]
+
+        high = gradient / (gradient + _LOW)
+
+        def data_steps(x: jax.Array, start: tuple[Any, Any], name: str) -> Any:
+            """Linear restorations `(N, C, J, H', W')` of what `x` leaves unexplained."""
+            whole = jax.lax.dynamic_update_slice(middle, x, (0, 0, rim, rim))
+            again = jnp.fft.irfft2(jnp.fft.rfft2(whole) * transfer, s=grid)
+            left = counted * _unexplained(blurred, again)
+            weights = _Strengths(*start, name=name)(variance, condition.kernel)
+            filters = jnp.conj(transfer)[:, :, None] / (
+                power[:, :, None] + weights[..., None, None] * high
+            )
+            step = jnp.fft.irfft2(filters * jnp.fft.rfft2(left)[:, :, None], s=grid)
+            return crop(step), amplification(filters)
+
+        for stage in range(2, self.stages + 1):
+            start = _STEP_WEIGHTS, _STEP_FLOOR
+            steps, gains = data_steps(x, start, f"strengths_{stage}")
+            shown = [crop(blurred) - 0.5, x - 0.5, 4.0 * steps[:, :, 0], 4.0 * steps[:, :, 1]]
+            x = x + steps[:, :, 0] + network(shown, gains, f"stage_{stage}")
+            restored.append(x)
+        step, _ = data_steps(x, (_LAST_WEIGHTS, _LAST_FLOOR), "strengths_last")
+        restored.append(x + step[:, :, 0])
+        return [jnp.moveaxis(image, 1, 3) for image in restored]
+
+
+def _periodic(x: jax.Array, width: int) -> jax.Array:
+    """Blends the last `width` pixels of `(N, C, H, W)` on each side into those opposite."""
+    for axis in (2, 3):
+        ramp = np.zeros(x.shape[axis], np.float32)
+        ramp[:width] = 0.5 * (1.0 - np.arange(width) / width)
+        ramp = ramp + ramp[::-1]
+        share = jnp.asarray(ramp.reshape((1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)))
+        x = (1.0 - share) * x + share * jnp.flip(x, axis)
+    return x
+
+
+def _window(grid: tuple[int, ...], width: int) -> jax.Array:
+    """1, and 0 in the last `width` pixels on each side; `(H, W)`."""
+    rows, columns = (
+        ((np.arange(size) >= width) & (np.arange(size) < size - width)).astype(np.float32)
+        for size in grid
+    )
+    return jnp.asarray(rows[:, None] * columns[None, :])
+
+
+def _unexplained(y: jax.Array, again: jax.Array) -> jax.Array:
+    """Data less what the scene gives, one-sided where the data are clipped."""
+    left = y - again
+    left = jnp.where(y >= _WHITE, jnp.maximum(left, 0.0), left)
+    return jnp.where(y <= _BLACK, jnp.minimum(left, 0.0), left)
+
+
+def _is_grey(y: jax.Array) -> jax.Array:
+    """Tells which images `(N, H, W, C)` have channels that are the same, `(N,)`."""
+    return jnp.all(y == y[..., :1], axis=(1, 2, 3))
+
+
+def _in_colour(x: jax.Array) -> jax.Array:
+    """Repeats the channel of grey images `(N, H, W, C)`."""
+    return jnp.repeat(x, 3, axis=3) if x.shape[3] == 1 else x
+
+
+@dataclass(frozen=True)
+class Unrolled(Architecture):
+    """Linear restorations, U-Nets, and steps back to the data.
+
+    Attributes:
+      stages: U-Nets one after the other, each with a step back to the data before it.
+      features: maps of the U-Nets at half of the image's size.
+      blocks: residual blocks of the U-Nets at an eighth of it.
+    """
+
+    name: ClassVar[str] = "unrolled"
+    joint_channels: ClassVar[tuple[int, ...]] = (1, 3)
+    sees_frame: ClassVar[bool] = True
+    scale_free: ClassVar[bool] = True
+    noise_models: ClassVar[bool] = True
+    tile_side: ClassVar[int] = 768
+
+    stages: int = 2
+    features: int = 64
+    blocks: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("stages", "features", "blocks"):
+            validation.check_size(getattr(self, name), name)
+        if self.features % 2:
+            raise ValueError(f"features must be even, got {self.features}")
+
+    def margins(self, kernel: tuple[int, int]) -> Margins:
+        """Half of the blur kernel and 16 pixels, in which images are made periodic."""
+        side = -(-(max(kernel) // 2 + 16) // MULTIPLE) * MULTIPLE
+        return ((side, side),) * 2
+
+    @property
+    def halo(self) -> int:
+        """Pixels beyond which the U-Nets' sight counts for next to nothing."""
+        return 16
+
+    @property
+    def tile_multiple(self) -> int:
+        """That of the U-Nets."""
+        return MULTIPLE
+
+    def init(
+        self,
+        key: jax.Array,
+        constants: Constants,
+        *,
+        initialization: str,
+        gain: float = 1.0,
+        offset: float = 0.0,
+    ) -> Params:
+        """Random U-Nets that correct nothing yet: the middle linear restoration and a step."""
+        del constants, initialization, gain, offset
+        kernel = jnp.ones((1, 1, 1), jnp.float32)
+        nothing = jnp.zeros((1, 3), jnp.float32)
+        (rim, _), _ = self.margins((1, 1))
+        image = jnp.zeros((1, *(2 * rim + MULTIPLE,) * 2, 3), jnp.float32)
+        condition = UnrolledCondition(kernel, nothing, nothing)
+        params: Params = self._module(rim).init(key, image, condition, image[..., :1])["params"]
+        return params
+
+    def adopt(
+        self, other: Architecture, constants: Constants, params: Params
+    ) -> tuple[Constants, Params]:
+        """From a model of as many stages, or of fewer: further ones start as its last."""
+        if not isinstance(other, Unrolled) or replace(other, stages=self.stages) != self:
+            return super().adopt(other, constants, params)
+        if other.stages > self.stages:
+            return super().adopt(other, constants, params)
+        fresh = self.init(jax.random.key(0), constants, initialization="random")
+        adopted = {name: params.get(name, layer) for name, layer in fresh.items()}
+        for stage in range(other.stages + 1, self.stages + 1):
+            unlike = ("enter", "leave")  # they see other images, and have little to add
+            last = params[f"stage_{other.stages}"]
+            adopted[f"stage_{stage}"] = {
+                layer: fresh[f"stage_{stage}"][layer] if layer in unlike else weights
+                for layer, weights in last.items()
+            }
+        return constants, adopted
+
+    def condition(
+        self,
+        constants: Constants,
+        kernel: jax.Array,
+        *,
+        noise: NoiseModel,
+        inverse: Inverse | None = None,
+    ) -> UnrolledCondition:
+        """The blur kernel and the noise as they are."""
+        del constants, inverse
+        level, shot = (jnp.broadcast_to(jnp.asarray(part, jnp.float32), (3,)) for part in noise)
+        return UnrolledCondition(jnp.asarray(kernel, jnp.float32), level, shot)
+
+    def iterates(
+        self,
+        params: Params,
+        constants: Constants,
+        y: jax.Array,
+        condition: UnrolledCondition,
+        *,
+        inside: jax.Array | None = None,
+    ) -> list[tuple[float, jax.Array]]:
+        """The image after every stage, not clipped."""
+        del constants
+        height, width = condition.kernel.shape[-2:]
+        (rim, _), _ = self.margins((height, width))
+        count = y.shape[0]
+        condition = UnrolledCondition(
+            *(jnp.broadcast_to(leaf, (count, *leaf.shape[1:])) for leaf in condition)
+        )
+        shape = (count, *y.shape[1:3], 1)
+        inside = jnp.ones(shape) if inside is None else jnp.broadcast_to(inside, shape)
+        images = self._module(rim).apply({"params": params}, y, condition, inside)
+        return [(_INTERMEDIATE, image) for image in images[:-1]] + [(1.0, images[-1])]
+
+    def apply(
+        self,
+        params: Params,
+        constants: Constants,
+        y: jax.Array,
+        condition: UnrolledCondition,
+        *,
+        inside: jax.Array | None = None,
+        prepared: Any = None,
+        method: str = "auto",
+    ) -> jax.Array:
+        """Applies all stages."""
+        del prepared, method
+        return self.iterates(params, constants, y, condition, inside=inside)[-1][1]
+
+    def _module(self, rim: int) -> UnrolledNet:
+        return UnrolledNet(self.stages, self.features, self.blocks, rim)

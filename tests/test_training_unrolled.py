@@ -1,0 +1,210 @@
+"""Training of networks that look at colour, frame and noise: batches, losses, averages, AdamW."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import glra_jax as gx
+from glra_jax.datasets import pack_photographs
+from glra_jax.networks import Unrolled
+from glra_jax.training.batches import framed, training_batch
+from glra_jax.training.config import TrainConfig
+from glra_jax.training.losses import psnr_loss, squared_loss
+from glra_jax.training.optimizers import optimizer
+from glra_jax.training.step import (
+    create_state,
+    data_mesh,
+    initial_params,
+    make_train_step,
+    objective,
+    replicated,
+    trained_model,
+)
+
+CONFIG = TrainConfig(
+    architecture=Unrolled(stages=1, features=4, blocks=1),
+    steps=20,
+    batch=4,
+    patch=96,
+    protocols=("paper", "camera"),
+    noise=(0.0, 0.05),
+    noise_power=2.0,
+    told_noise=0.2,
+    grey=0.5,
+    kernels=gx.KernelFamilies(families=("gaussian",), max_size=9),
+    loss="psnr",
+    optimizer="adamw",
+    clip_norm=20.0,
+    average=0.9,
+    weight_decay=0.01,
+)
+EXACT = replace(CONFIG, protocols=("paper",), told_noise=0.0, noise=(0.02, 0.02), grey=0.0)
+
+
+@pytest.fixture(scope="module")
+def packed(colour_photograph):
+    return pack_photographs([np.uint8(np.round(255 * colour_photograph))], channels=3)
+
+
+@pytest.fixture(scope="module")
+def batches(packed):
+    """Sixteen batches of four."""
+    draw = jax.jit(lambda step: training_batch(CONFIG, step, packed, {}))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *map(draw, range(16)))
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+def test_batches_have_the_sizes_of_the_configuration(batches):
+    assert batches.blurred.shape == (64, 96, 96, 3)
+    assert batches.sharp.shape == (64, 48, 48, 3)
+    assert batches.inside.shape == (64, 96, 96, 1)
+    assert batches.condition.kernel.shape == (64, 9, 9)
+    assert batches.condition.noise.shape == batches.condition.shot.shape == (64, 3)
+
+
+def test_some_photographs_are_grey_with_one_noise_for_all_channels(batches):
+    for images in (batches.blurred, batches.sharp):
+        grey = jnp.all(images == images[..., :1], axis=(1, 2, 3))
+        assert 0.25 < float(grey.mean()) < 0.75
+
+
+def test_every_protocol_has_its_share(batches):
+    """Every other example is from a camera, whose noise grows with brightness."""
+    camera = np.tile([False, True], 32)
+    shot = np.asarray(batches.condition.shot.max(axis=1))
+    assert (shot[~camera] == 0).all()
+    assert (shot[camera] > 0).mean() > 0.4
+
+
+def test_noise_levels_follow_the_power(packed):
+    config = replace(EXACT, noise=(0.0, 0.05))
+    draw = jax.jit(lambda step: training_batch(config, step, packed, {}).condition.noise[:, 0])
+    levels = jnp.concatenate([draw(step) for step in range(40)])
+    # The mean of u² is a third, its median a quarter.
+    assert float(levels.mean()) == pytest.approx(0.05 / 3, rel=0.15)
+    assert float(jnp.median(levels)) == pytest.approx(0.05 / 4, rel=0.3)
+
+
+def test_the_noise_told_is_wrong_in_half_of_the_examples(packed):
+    config = replace(EXACT, told_noise=0.2)
+    draw = jax.jit(lambda step: training_batch(config, step, packed, {}).condition.noise[:, 0])
+    error = np.log(np.concatenate([draw(step) for step in range(40)]) / 0.02)
+    right = np.abs(error) < 1e-5
+    assert 0.35 < right.mean() < 0.65
+    assert error[~right].std() == pytest.approx(0.2, rel=0.25)
+
+
+def test_the_photograph_goes_on_outside_the_frame_as_at_its_edge(batches):
+    found = []
+    for blurred, inside in zip(*map(np.asarray, (batches.blurred, batches.inside)), strict=True):
+        rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in ((1, 2), (0, 2)))
+        found.append((rows[0], 95 - rows[-1], columns[0], 95 - columns[-1]))
+        frame = blurred[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        pads = [(rows[0], 95 - rows[-1]), (columns[0], 95 - columns[-1]), (0, 0)]
+        np.testing.assert_array_equal(blurred, np.pad(frame, pads, mode="edge"))
+    ends = np.array(found)
+    # Each side ends within what the network takes off and sees, or not at all.
+    assert ((ends == 0) | ((ends >= 24) & (ends <= 40))).all()
+    assert 0.35 < (ends > 0).mean() < 0.65
+
+
+def test_a_frame_leaves_what_is_inside_as_it_is():
+    blurred = jax.random.uniform(jax.random.key(0), (96, 96, 3))
+    continued, inside = framed(jax.random.key(1), blurred, CONFIG)
+    kept = np.asarray(inside[..., 0]) == 1
+    np.testing.assert_array_equal(continued[kept], blurred[kept])
+
+
+# --- losses --------------------------------------------------------------------------------------
+
+
+def test_beyond_white_and_black_nothing_is_wrong():
+    sharp = jnp.array([1.0, 1.0, 0.0, 0.0, 0.5]).reshape(1, 1, 5, 1)
+    restored = jnp.array([1.3, 0.9, -0.2, 0.1, 0.7]).reshape(1, 1, 5, 1)
+    expected = (0.1**2 + 0.1**2 + 0.2**2) / 2
+    assert float(squared_loss(restored, sharp)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_pixels_without_weight_do_not_count():
+    sharp, restored = jnp.full((2, 4, 4, 3), 0.5), jnp.full((2, 4, 4, 3), 0.6)
+    weights = jnp.ones((2, 4, 4, 1)).at[:, 2:].set(0.0)
+    spoilt = restored.at[:, 2:].set(9.0)
+    found = psnr_loss(spoilt, sharp, weights)
+    assert float(found) == pytest.approx(10 * np.log10(0.01 + 1e-5), rel=1e-5)
+
+
+def test_every_iterate_counts_with_its_weight(packed):
+    batch = training_batch(EXACT, 0, packed, {})
+    params = initial_params(EXACT, {})
+    loss, reported = objective(params, batch, {}, config=EXACT)
+    images = EXACT.architecture.iterates(
+        params, {}, batch.blurred, batch.condition, inside=batch.inside
+    )
+    (first, one), (last, two) = images
+    assert (first, last) == (0.2, 1.0)
+    weights = batch.inside[:, 24:-24, 24:-24]
+    expected = 0.2 * psnr_loss(one, batch.sharp, weights) + psnr_loss(two, batch.sharp, weights)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-4)
+    squared = squared_loss(two, batch.sharp, weights)
+    assert float(reported) == pytest.approx(float(squared), rel=1e-4)
+
+
+# --- optimiser and average -----------------------------------------------------------------------
+
+
+def test_adamw_is_that_of_optax_on_clipped_gradients():
+    config = replace(CONFIG, learning_rate=0.1, warmup=0, clip_norm=1.0)
+    params = {"layer": {"kernel": jnp.array([1.0, -2.0, 3.0])}}
+    gradient = {"layer": {"kernel": jnp.array([3.0, 0.0, -4.0])}}  # of norm 5
+    found, expected = optimizer(config), optax.adamw(0.1, b2=0.99, weight_decay=0.01)
+    steps = []
+    for tx, slope in ((found, gradient), (expected, jax.tree.map(lambda g: g / 5, gradient))):
+        update, _ = tx.update(slope, tx.init(params), params)
+        steps.append(update["layer"]["kernel"])
+    scale = float(steps[0][0] / steps[1][0])  # the schedule's first rate
+    np.testing.assert_allclose(steps[0], scale * steps[1], rtol=1e-5)
+
+
+def test_the_result_is_the_running_average_of_the_weights(packed):
+    params, mesh = initial_params(CONFIG, {}), data_mesh(CONFIG.batch // 2)
+    start = jax.tree.map(jnp.copy, create_state(CONFIG, params))  # a step takes over its memory
+    state = jax.device_put(start, replicated(mesh))
+    photographs = jax.device_put(packed, replicated(mesh))
+    step, average = make_train_step(CONFIG, mesh), params
+    for index in range(4):
+        state, metrics = step(state, photographs, {})
+        decay = min(0.9, (1 + index) / (10 + index))
+        mixed = [jax.tree.leaves(tree) for tree in (average, state.params)]
+        leaves = [decay * a + (1 - decay) * b for a, b in zip(*mixed, strict=True)]
+        average = jax.tree.unflatten(jax.tree.structure(params), leaves)
+    assert np.isfinite(metrics.loss)
+    model = trained_model(CONFIG, state, {})
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), model.params, average)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), model.params, state.params)
+    assert max(jax.tree.leaves(moved)) > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"protocols": ()}, "protocols is empty"),
+        ({"batch": 3}, "batch must be a multiple of the number of protocols, 2, got 3"),
+        ({"noise_power": 0.0}, "noise_power must be finite and above 0, got 0.0"),
+        ({"told_noise": -1.0}, "told_noise must be finite and at least 0, got -1.0"),
+        ({"grey": 1.5}, "grey must be from 0 to 1, got 1.5"),
+        ({"average": 1.0}, "average must be at least 0 and below 1, got 1.0"),
+        ({"clip_norm": -1.0}, "clip_norm must be finite and at least 0, got -1.0"),
+        ({"patch": 92}, "patch must be a multiple of 8 for unrolled, got 92"),
+        ({"patch": 64}, "patch 64 is too small: the frame may end 16 pixels inside"),
+        ({"patch": 48}, "patch 48 is too small: the architecture takes 48 pixels off"),
+    ],
+)
+def test_impossible_values_are_refused_and_quoted(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **changes)

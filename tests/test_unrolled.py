@@ -1,0 +1,248 @@
+"""The unrolled network: what it restores, and that it does so in every shape it is asked for."""
+
+from functools import partial
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import glra_jax as gx
+from glra_jax.networks import Unrolled
+from glra_jax.networks.unrolled import _periodic, _unexplained
+from glra_jax.noise import NoiseModel
+
+SMALL = Unrolled(stages=2, features=4, blocks=1)
+KERNEL = gx.motion_kernel(jax.random.key(3), size=9)
+deconvolve = jax.jit(gx.deconvolve, static_argnames="boundary")
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    return gx.initial_model(jax.random.key(0), SMALL, {})
+
+
+@pytest.fixture(scope="module")
+def model(fresh):
+    """Random weights everywhere, so that no part of the network is without effect."""
+    leaves, structure = jax.tree.flatten(fresh.params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    changed = [
+        leaf + 0.03 * jax.random.normal(key, leaf.shape)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    return gx.Model(SMALL, {}, jax.tree.unflatten(structure, changed))
+
+
+@pytest.fixture(scope="module")
+def blurred(colour_photograph):
+    """The photograph, darkened a little so that nothing is clipped, and blurred."""
+    return gx.blur(0.9 * jnp.asarray(colour_photograph), KERNEL, boundary="wrap")
+
+
+# --- what it starts from -------------------------------------------------------------------------
+
+
+def test_a_fresh_network_undoes_the_blur_of_a_quiet_image(fresh, blurred, colour_photograph):
+    restored = deconvolve(blurred, KERNEL, fresh, boundary="wrap", noise=0.0)
+    found, before = (gx.psnr(image, 0.9 * colour_photograph) for image in (restored, blurred))
+    assert found > 32
+    assert found > before + 8
+
+
+def test_a_fresh_network_gives_back_a_sharp_image(fresh, colour_photograph):
+    x = 0.9 * jnp.asarray(colour_photograph)
+    restored = deconvolve(x, jnp.ones((1, 1)), fresh, noise=0.0)
+    np.testing.assert_allclose(restored, x, atol=0.01)
+
+
+def test_restorations_are_smoother_the_noisier_the_image(fresh, blurred):
+    """The linear restorations follow the level that they are told."""
+    rough = [
+        float(jnp.abs(jnp.diff(deconvolve(blurred, KERNEL, fresh, noise=level), axis=0)).mean())
+        for level in (0.0, 0.01, 0.05)
+    ]
+    assert rough[0] > 1.1 * rough[1] > 1.2 * rough[2]
+
+
+def test_further_stages_start_from_those_of_another_model(model, blurred):
+    single = Unrolled(stages=1, features=4, blocks=1)
+    start = gx.initial_model(jax.random.key(5), single, {})
+    constants, params = SMALL.adopt(single, {}, start.params)
+    assert constants == {}
+    jax.tree.map(np.testing.assert_array_equal, params["stage_1"], start.params["stage_1"])
+    body = params["stage_2"]["block_0"], start.params["stage_1"]["block_0"]
+    jax.tree.map(np.testing.assert_array_equal, *body)
+    assert jnp.abs(params["stage_2"]["leave"]["kernel"]).max() == 0
+    with pytest.raises(ValueError, match="the initial model is Unrolled"):
+        single.adopt(SMALL, {}, model.params)
+    with pytest.raises(ValueError, match="the initial model is Unrolled"):
+        Unrolled(stages=2, features=6, blocks=1).adopt(single, {}, start.params)
+
+
+# --- the laws that it keeps ----------------------------------------------------------------------
+
+
+@hypothesis.settings(max_examples=8)
+@hypothesis.given(exponent=st.floats(-3.0, 0.0))
+def test_a_darker_image_is_restored_darker_by_as_much(model, blurred, exponent):
+    scale = np.float32(10.0**exponent)
+    whole = deconvolve(blurred, KERNEL, model, noise=0.01)
+    dark = deconvolve(scale * blurred, KERNEL, model, noise=0.01 * scale)
+    np.testing.assert_allclose(dark / scale, whole, atol=2e-4)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
+def test_a_flat_image_stays_as_it_is(fresh, level):
+    y = jnp.full((40, 48, 3), level)
+    restored = deconvolve(y, KERNEL, fresh, noise=0.01)
+    np.testing.assert_allclose(restored, y, atol=0.5 / 255)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.05])
+def test_the_last_step_brings_the_mean_brightness_back(fresh, blurred, noise):
+    """U-Nets that make everything brighter by a hundredth of it."""
+    stage = fresh.params["stage_2"]
+    brighter = {"leave": stage["leave"] | {"bias": jnp.full(12, 0.0035)}}
+    params = fresh.params | {"stage_2": stage | brighter}
+    restored = deconvolve(
+        blurred, KERNEL, gx.Model(SMALL, {}, params), boundary="wrap", noise=noise
+    )
+    assert float(restored.mean()) == pytest.approx(float(blurred.mean()), rel=1e-3)
+
+
+def test_grey_is_restored_as_three_channels_that_are_the_same(model, blurred):
+    grey = blurred[..., 1]
+    restored = deconvolve(grey, KERNEL, model, noise=0.01)
+    three = deconvolve(jnp.stack([grey] * 3, axis=-1), KERNEL, model, noise=0.01)
+    assert restored.shape == grey.shape
+    np.testing.assert_allclose(three, jnp.stack([restored] * 3, axis=-1), atol=1e-4)
+
+
+def test_two_channels_are_restored_as_grey_ones(model, blurred):
+    two = deconvolve(blurred[..., :2], KERNEL, model, noise=0.01)
+    for channel in range(2):
+        alone = deconvolve(blurred[..., channel], KERNEL, model, noise=0.01)
+        np.testing.assert_allclose(two[..., channel], alone, atol=1e-4)
+
+
+def test_images_of_a_batch_do_not_know_each_other(model, blurred):
+    pair = jnp.stack([blurred, 0.5 * blurred[::-1]])
+    together = deconvolve(pair, KERNEL, model)
+    for one, alone in zip(together, pair, strict=True):
+        np.testing.assert_allclose(one, deconvolve(alone, KERNEL, model), atol=1e-4)
+
+
+# --- shapes, transformations, tiles --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (101, 101)])
+def test_any_kernel(model, blurred, shape):
+    kernel = jnp.zeros(shape).at[shape[0] // 2, shape[1] // 2].set(1.0)
+    restored = deconvolve(blurred[:37, :43], kernel, model, noise=0.0)
+    assert restored.shape == (37, 43, 3)
+    plain = deconvolve(blurred[:37, :43], jnp.ones((1, 1)), model, noise=0.0)
+    # The same blur in a larger window: only the continuation beyond the frame differs.
+    np.testing.assert_allclose(restored[8:-8, 8:-8], plain[8:-8, 8:-8], atol=0.02)
+
+
+@pytest.mark.parametrize("boundary", ["edge", "reflect", "wrap"])
+def test_tiles_give_the_whole(model, blurred, boundary):
+    whole = deconvolve(blurred, KERNEL, model, boundary=boundary, noise=0.01)
+    restorer = gx.prepare(model, KERNEL, tile=(48, 40), noise=0.01)
+    tiles = restorer(np.asarray(blurred), boundary=boundary)
+    np.testing.assert_allclose(tiles, whole, atol=0.02)
+    assert np.sqrt(np.mean((tiles - whole) ** 2)) < 0.5 / 255
+
+
+def test_vmap_is_one_after_the_other(model, blurred):
+    kernels = jnp.stack([KERNEL, KERNEL[::-1]])
+    images = jnp.stack([blurred, blurred[:, ::-1]])
+    restore = partial(gx.deconvolve, model=model, noise=0.01)
+    many = jax.jit(jax.vmap(restore))(images, kernels)
+    for restored, image, kernel in zip(many, images, kernels, strict=True):
+        np.testing.assert_allclose(
+            restored, deconvolve(image, kernel, model, noise=0.01), atol=1e-4
+        )
+
+
+def test_gradients_are_slopes(model, blurred):
+    """For the image and the kernel, against differences."""
+    y, direction = blurred[:40, :40], jax.random.normal(jax.random.key(7), (40, 40, 3))
+    turn = jnp.zeros_like(KERNEL).at[4, 4].set(1.0) - KERNEL
+
+    @jax.jit
+    def value(step, tilt):
+        restored = gx.deconvolve(y + step * direction, KERNEL + tilt * turn, model, noise=0.01)
+        return jnp.sum(direction * restored)
+
+    slopes = jax.jit(jax.grad(value, argnums=(0, 1)))(0.0, 0.0)
+    for index, slope in enumerate(slopes):
+        step = 5e-4 * np.eye(2, dtype=np.float32)[index]
+        difference = (value(*step) - value(*-step)) / 1e-3
+        assert float(slope) == pytest.approx(float(difference), rel=0.05)
+
+
+def test_a_model_file_gives_the_same_model(model, blurred, tmp_path):
+    gx.save_model(model, tmp_path / "m.safetensors")
+    loaded = gx.load_model(tmp_path / "m.safetensors")
+    assert loaded.architecture == SMALL
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, model.params)
+
+
+# --- noise ---------------------------------------------------------------------------------------
+
+
+def test_noise_may_be_told_for_each_channel_and_with_its_growth(model, blurred):
+    alike = deconvolve(blurred, KERNEL, model, noise=0.02)
+    channels = deconvolve(blurred, KERNEL, model, noise=jnp.array([0.02, 0.02, 0.02]))
+    np.testing.assert_allclose(channels, alike, atol=1e-5)
+    other = deconvolve(blurred, KERNEL, model, noise=jnp.array([0.02, 0.02, 0.04]))
+    assert jnp.abs(other - alike).max() > 1e-3
+    grows = deconvolve(blurred, KERNEL, model, noise=NoiseModel(0.01, 0.001))
+    assert jnp.abs(grows - alike).max() > 1e-3
+
+
+@pytest.mark.parametrize("noise", [-0.1, np.nan, np.zeros(2), NoiseModel(0.01, -1.0)])
+def test_impossible_noise_is_refused(model, blurred, noise):
+    with pytest.raises(ValueError, match="noise"):
+        gx.deconvolve(blurred, KERNEL, model, noise=noise)
+
+
+# --- clipped pixels and borders ------------------------------------------------------------------
+
+
+def test_clipped_pixels_ask_for_one_side_only():
+    y = jnp.array([1.0, 1.0, 0.0, 0.0, 0.5])
+    again = jnp.array([1.3, 0.8, 0.2, -0.1, 0.6])
+    np.testing.assert_allclose(_unexplained(y, again), [0.0, 0.2, -0.2, 0.0, -0.1], atol=1e-6)
+
+
+def test_opposite_sides_meet():
+    x = jax.random.uniform(jax.random.key(0), (1, 1, 30, 40))
+    joined = _periodic(x, 8)
+    np.testing.assert_array_equal(joined[..., 8:-8, 8:-8], x[..., 8:-8, 8:-8])
+    np.testing.assert_allclose(joined[..., 0, :], joined[..., -1, :], atol=1e-6)
+    np.testing.assert_allclose(joined[..., 0], joined[..., -1], atol=1e-6)
+
+
+def test_what_lies_outside_the_frame_is_not_data(model, blurred):
+    """Another continuation changes the border a little, and the middle not at all."""
+    edge, reflect = (deconvolve(blurred, KERNEL, model, boundary=b, noise=0.01)
+                     for b in ("edge", "reflect"))  # fmt: skip
+    assert jnp.abs(edge - reflect)[32:-32, 32:-32].max() < 3e-3
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"stages": 0}, ValueError, "stages must be at least 1, got 0"),
+        ({"features": 5}, ValueError, "features must be even, got 5"),
+        ({"blocks": 1.5}, TypeError, "blocks must be an int"),
+    ],
+)
+def test_impossible_sizes_are_refused_and_quoted(fields, error, message):
+    with pytest.raises(error, match=message):
+        Unrolled(**fields)
