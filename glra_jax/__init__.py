@@ -19,7 +19,7 @@ from glra_jax.model_files import available_models, load_model, save_model
 from glra_jax.networks import Architecture, Glra
 from glra_jax.networks.deconv_net import DeconvNet
 from glra_jax.networks.initialization import init_params
-from glra_jax.noise import estimate_noise
+from glra_jax.noise import estimate_noise, estimate_noise_by_channel
 from glra_jax.restoration import deconvolve, deconvolve_linear
 from glra_jax.restorer import Restorer, even_tile, prepare
 
@@ -43,6 +43,7 @@ __all__ = [
     "degrade",
     "disk_kernel",
     "estimate_noise",
+    "estimate_noise_by_channel",
     "even_tile",
     "fit_glra",
     "gaussian_kernel",

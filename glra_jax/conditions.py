@@ -12,7 +12,7 @@ from glra_jax.degradation import batched
 from glra_jax.geometry import as_batch, goes_together
 from glra_jax.inverses import Inverse
 from glra_jax.networks.architecture import Architecture, Condition, Constants
-from glra_jax.noise import NoiseModel, estimate_noise, mean_level, noise_level
+from glra_jax.noise import NoiseModel, estimate_noise_by_channel, mean_level, noise_level
 
 # From here on a pixel is taken for clipped.
 WHITE = 0.9975
@@ -128,7 +128,7 @@ def _told_by_image(
         if isinstance(noise, NoiseModel):
             told = noise
         elif noise is None:
-            told = NoiseModel(jax.vmap(estimate_noise, in_axes=2)(image))
+            told = NoiseModel(estimate_noise_by_channel(image))
         else:
             told = NoiseModel(noise)
         level, shot = (jnp.asarray(part, jnp.float32) for part in told)

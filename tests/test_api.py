@@ -160,6 +160,7 @@ def calls(small_model):
         "degrade": (lambda x, kernel: gx.degrade(key, x, kernel), IMAGE, KERNEL),
         "disk_kernel": (lambda radius: gx.disk_kernel(radius=radius, size=7), np.array(2.3)),
         "estimate_noise": (gx.estimate_noise, IMAGE),
+        "estimate_noise_by_channel": (gx.estimate_noise_by_channel, IMAGE[..., None]),
         "fit_glra": (lambda kernels: gx.fit_glra(kernels, rank=2), np.stack([np.eye(5)] * 2)),
         "gaussian_kernel": (lambda sigma: gx.gaussian_kernel(sigma=sigma, size=7), np.array(1.1)),
         "init_params": (lambda: gx.init_params(key, basis, features=16),),

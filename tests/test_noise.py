@@ -11,6 +11,7 @@ import scipy.stats
 import skimage.data
 
 import glra_jax as gx
+from glra_jax import jpeg
 
 estimate = jax.jit(gx.estimate_noise)
 
@@ -238,3 +239,134 @@ def test_bad_levels(noise, weight, quoted):
     inverse = gx.Inverse(noise_weight=weight)
     with pytest.raises(ValueError, match=quoted):
         inverse.smoothness(noise)
+
+
+# --- by channel ----------------------------------------------------------------------------------
+
+by_channel = jax.jit(gx.estimate_noise_by_channel)
+
+
+def smoothed(noise):
+    """Noise `(H, W, C)` smoothed by a Gaussian of 0.7 pixels, at the same standard deviation."""
+    found = scipy.ndimage.gaussian_filter(noise, (0.7, 0.7, 0.0), mode="wrap")
+    return np.float32(found * noise.std() / found.std())
+
+
+def deviation(y, clean):
+    return np.sqrt(np.mean((np.asarray(y) - np.asarray(clean)) ** 2, axis=(0, 1)))
+
+
+@pytest.mark.parametrize("sigma", [0.001, 0.02, 0.1])
+def test_white_noise_alone_by_channel(sigma):
+    y = noisy((224, 224, 2), sigma=sigma)
+    np.testing.assert_allclose(by_channel(y), [sigma, sigma], rtol=0.03)
+
+
+def test_every_channel_has_its_own_noise(photographs, kernels):
+    clean = gx.blur(jnp.asarray(photographs["cat"]), kernels["disk"])
+    levels = jnp.array([0.01, 0.02, 0.05])
+    y = clean + levels * jax.random.normal(jax.random.key(0), clean.shape)
+    np.testing.assert_allclose(by_channel(y), levels, rtol=0.15)
+    for c in range(3):
+        alone = by_channel(y[..., c : c + 1])
+        np.testing.assert_allclose(by_channel(y)[c], alone[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("blur", ["gaussian", "disk", "motion"])
+def test_smoothed_noise_which_the_fine_difference_misses(photographs, kernels, blur):
+    clean = np.asarray(gx.blur(jnp.asarray(photographs["cat"]), kernels[blur]))
+    noise = smoothed(np.random.default_rng(1).normal(0.0, 0.02, clean.shape))
+    np.testing.assert_allclose(by_channel(clean + noise), 0.02, rtol=0.15)
+    assert float(estimate(clean + noise)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("quality", "noise"), [(100, 0.0), (90, 0.01), (75, 0.0), (75, 0.03), (60, 0.03)]
+)
+def test_errors_of_jpeg(photographs, kernels, quality, noise):
+    clean = gx.blur(jnp.asarray(photographs["cat"]), kernels["disk"])
+    y = clean + noise * jax.random.normal(jax.random.key(0), clean.shape)
+    file = jpeg.compress(jnp.clip(y, 0.0, 1.0), quality=quality)
+    ratio = by_channel(file) / deviation(file, clean)
+    assert ratio.min() > 0.4
+    assert ratio.max() < 2.0
+
+
+@pytest.mark.parametrize(("noise", "most"), [(0.01, 2.5), (0.03, 1.5)])
+def test_sharp_photographs(photographs, noise, most):
+    """Fur all over the image is taken for noise of about 2 %, which adds to the other."""
+    clean = photographs["cat"]
+    y = clean + noise * jax.random.normal(jax.random.key(0), clean.shape)
+    ratio = by_channel(y) / noise
+    assert ratio.min() > 0.95
+    assert ratio.max() < most
+
+
+def test_a_smooth_image_of_8_bits_has_the_noise_of_rounding():
+    rows, columns = np.mgrid[:140, :150]
+    smooth = np.float32(0.3 + 0.0003 * rows + 0.0002 * columns)[..., None]
+    assert float(by_channel(smooth)[0]) < 1e-6
+    rounded = np.round(255 * smooth) / np.float32(255)
+    assert float(by_channel(rounded)[0]) == pytest.approx(1 / 255 / np.sqrt(12), rel=0.2)
+    # As dark as an image without noise: values near 0 are not of whole levels.
+    assert float(by_channel(1e-6 * smooth)[0]) < 1e-9
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.4, 1.0])
+def test_a_constant_channel_has_no_noise(value):
+    y = np.concatenate([np.full((30, 23, 1), value, np.float32), noisy((30, 23, 1))], axis=2)
+    found = by_channel(y)
+    assert float(found[0]) == 0.0
+    assert float(found[1]) > 0.03
+
+
+def test_clipped_parts_are_left_out_by_channel():
+    y = noisy((84, 91, 1))
+    clipped = y.copy()
+    clipped[:28], clipped[56:] = 1.0, 0.0
+    np.testing.assert_allclose(by_channel(clipped), by_channel(y[28:56]), rtol=1e-6)
+    # Where no block is free of it, the least clipped ones count.
+    dark = np.random.default_rng(0).normal(0.0, 0.05, (140, 140, 1)).clip(0.0, 1.0)
+    assert 0.02 < float(by_channel(np.float32(dark))[0]) < 0.05
+
+
+@hypothesis.given(factor=st.floats(1e-4, 1.0), seed=st.integers(0, 100))
+def test_it_scales_with_the_image_by_channel(factor, seed):
+    y = noisy((22, 23, 2), seed=seed)
+    once = by_channel(y)
+    np.testing.assert_allclose(by_channel(np.float32(factor) * y), factor * once, rtol=1e-4)
+    square = y[:21, :21]
+    np.testing.assert_allclose(
+        by_channel(square[::-1].transpose(1, 0, 2)), by_channel(square), rtol=1e-4
+    )
+
+
+def test_jit_vmap_and_gradient_by_channel():
+    images = np.stack([noisy((21, 24, 2), sigma=sigma) for sigma in (0.01, 0.05)])
+    each = jax.vmap(gx.estimate_noise_by_channel)(images)
+    assert each.shape == (2, 2)
+    assert each.dtype == jnp.float32
+    for image, found in zip(images, each, strict=True):
+        np.testing.assert_allclose(found, gx.estimate_noise_by_channel(image), rtol=1e-5)
+        np.testing.assert_allclose(found, by_channel(image), rtol=1e-5)
+    gradient = jax.jit(jax.grad(lambda y: gx.estimate_noise_by_channel(y).sum()))
+    slope = float(jnp.vdot(gradient(images[0]), images[0]))
+    assert slope == pytest.approx(float(by_channel(images[0]).sum()), rel=1e-3)
+    assert jnp.isfinite(gradient(np.full((21, 24, 2), 0.5, np.float32))).all()
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "quoted"),
+    [
+        (np.full((6, 9, 3), 0.5, np.float32), ValueError, r"\(6, 9, 3\).*7×7.*name the noise"),
+        (np.full((9, 6, 1), 0.5, np.float32), ValueError, r"\(9, 6, 1\).*7×7"),
+        (np.full((9, 9), 0.5, np.float32), ValueError, r"\(H, W, C\), got shape \(9, 9\)"),
+        (np.full((2, 9, 9, 3), 0.5, np.float32), ValueError, r"\(2, 9, 9, 3\).*jax\.vmap"),
+        (np.full((8, 8, 1), np.nan, np.float32), ValueError, "y holds 64 NaN"),
+        (np.full((8, 8, 1), 9.0, np.float32), ValueError, "divide 8-bit values by 255"),
+        (np.full((8, 8, 1), 128, np.uint8), TypeError, r"y.*uint8.*255\.0"),
+    ],
+)
+def test_bad_images_by_channel(y, error, quoted):
+    with pytest.raises(error, match=quoted):
+        gx.estimate_noise_by_channel(y)
