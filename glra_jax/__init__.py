@@ -17,6 +17,7 @@ from glra_jax.metrics import psnr, ssim, ssim_volume
 from glra_jax.model import Model, initial_model
 from glra_jax.model_files import available_models, load_model, save_model
 from glra_jax.networks import Architecture, Glra
+from glra_jax.networks.data_step import DataStep
 from glra_jax.networks.deconv_net import DeconvNet
 from glra_jax.networks.initialization import init_params
 from glra_jax.noise import estimate_noise, estimate_noise_by_channel
@@ -28,6 +29,7 @@ __version__ = "0.2.0"
 __all__ = [
     "Architecture",
     "Basis",
+    "DataStep",
     "DeconvNet",
     "Glra",
     "Inverse",

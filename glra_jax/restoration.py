@@ -21,6 +21,7 @@ from glra_jax.lowrank import Basis
 from glra_jax.model import Model
 from glra_jax.model_files import default_model
 from glra_jax.networks.architecture import Architecture
+from glra_jax.networks.data_step import take_step_in_frame
 from glra_jax.networks.refinement import Refinement, low_rank_restoration
 from glra_jax.noise import NoiseModel
 
@@ -50,11 +51,12 @@ def deconvolve(
         smaller by the margins of the model's architecture (the faithful network: `support - 1`).
       noise: standard deviation of the noise in `y`; None estimates it, from all of `y` together,
         where the model depends on it.
-      inverse: how the model inverts the blur kernel; None takes what it was trained with.
+      inverse: how the model's network inverts the blur kernel; None takes what it was trained with.
+        A step back to the data behind the network has its own strength.
       method: of computing, see `glra_jax.correlate`.
 
     Returns:
-      The restored image in (0, 1), of the shape (but for `"valid"`) and dtype of `y`.
+      The restored image in [0, 1], of the shape (but for `"valid"`) and dtype of `y`.
 
     Raises:
       TypeError: integer image or kernel.
@@ -204,6 +206,13 @@ def restore_whole(
     if boundary != "valid":
         halo = architecture.halo
         x = x[:, halo : halo + height, halo : halo + width]
+    filters = architecture.step_filters(told.condition)
+    if filters is not None:
+        blurred = as_batch(batched(y).astype(jnp.float32), together=together)
+        if boundary == "valid":
+            (top, _), (left, _) = architecture.margins(kernel_shape)
+            blurred = blurred[:, top : top + x.shape[1], left : left + x.shape[2]]
+        x = take_step_in_frame(x, blurred, filters, boundary)
     if not together:
         x = x.reshape(batch, channels, *x.shape[1:3]).transpose(0, 2, 3, 1)
     return unbatched(x, y.ndim).astype(y.dtype)

@@ -22,7 +22,8 @@ from glra_jax.geometry import extended_size, goes_together, reach, rounded_up, s
 from glra_jax.inverses import Inverse
 from glra_jax.model import Model
 from glra_jax.model_files import default_model
-from glra_jax.networks.architecture import Condition
+from glra_jax.networks.architecture import Condition, Margins
+from glra_jax.networks.data_step import StepFilters, take_step
 from glra_jax.restoration import (
     check_model,
     check_photograph,
@@ -170,36 +171,55 @@ class Restorer:
             )
             return np.asarray(whole, y.dtype)
         images = y[None, :, :, None] if y.ndim == 2 else y.reshape(-1, *y.shape[-3:])
-        restored = np.empty_like(images)
+        restored = np.empty(images.shape, np.float32)
         sizes = extended_size(self.tile, architecture, shape)
-        (top_margin, _), (left_margin, _) = reach(architecture, shape)
+        margins = reach(architecture, shape)
         together = goes_together(y, architecture)
         tiles = list(_tiles(images.shape, self.tile, together=together))
         for tile in tiles if not progress else _with_bar(tiles):
-            start = tile.top - top_margin, tile.left - left_margin
-            rows = _inside(start[0], start[0] + sizes[0], images.shape[1], boundary)
-            columns = _inside(start[1], start[1] + sizes[1], images.shape[2], boundary)
-            part = images[tile.image, rows[:, None], columns[None, :], tile.channels]
-            inside = None
-            if architecture.sees_frame and boundary != "wrap":
-                inside = _in_frame(start, sizes, images.shape[1:3])
+            part, inside = _cut(images, tile, sizes, margins, boundary)
             out = _restore_tile(
                 self.model,
                 self.prepared,
                 told.of(tile.position),
-                part.astype(np.float32),
-                inside,
+                part,
+                inside if architecture.sees_frame else None,
                 size=self.tile,
                 method=self.method,
             )
-            place = restored[
-                tile.image,
-                tile.top : tile.top + self.tile[0],
-                tile.left : tile.left + self.tile[1],
-                tile.channels,
-            ]
-            place[...] = np.asarray(out)[: place.shape[0], : place.shape[1]]
-        return restored.reshape(y.shape)
+            self._put(restored, tile, out)
+        if architecture.step_filters(told.condition) is not None:
+            restored = self._step_to_data(restored, images, tiles, told, boundary)
+        return restored.reshape(y.shape).astype(y.dtype)
+
+    def _step_to_data(
+        self,
+        restored: np.ndarray,
+        images: np.ndarray,
+        tiles: "list[_Tile]",
+        told: Told,
+        boundary: str,
+    ) -> np.ndarray:
+        """Takes the step back to the data, tile by tile, where the network has restored all."""
+        stepped = np.empty_like(restored)
+        for tile in tiles:
+            filters = self.model.architecture.step_filters(told.of(tile.position).condition)
+            assert filters is not None
+            near, far = filters.reach, filters.reach_restored
+            whole, inside = _cut(restored, tile, _widened(self.tile, far), far, boundary)
+            part, _ = _cut(images, tile, _widened(self.tile, near), near, boundary)
+            self._put(stepped, tile, _step_tile(whole, part, inside, filters))
+        return stepped
+
+    def _put(self, images: np.ndarray, tile: "_Tile", out: jax.Array) -> None:
+        """Writes a restored tile where it belongs, as far as it lies in the image."""
+        place = images[
+            tile.image,
+            tile.top : tile.top + self.tile[0],
+            tile.left : tile.left + self.tile[1],
+            tile.channels,
+        ]
+        place[...] = np.asarray(out)[: place.shape[0], : place.shape[1]]
 
 
 @inverse_keywords(default_model, where=0)
@@ -272,6 +292,49 @@ def _restore_tile(
     out = restore_extended(model, told, tile[None], inside, prepared=prepared, method=method)
     halo, (height, width) = model.architecture.halo, size
     return out[0, halo : halo + height, halo : halo + width]
+
+
+@jax.jit
+def _step_tile(
+    restored: jax.Array, blurred: jax.Array, inside: jax.Array, filters: StepFilters
+) -> jax.Array:
+    """Takes the step back to the data on one tile, `(H, W, C)`."""
+    return take_step(restored[None], blurred[None], inside, filters)[0]
+
+
+def _widened(size: tuple[int, int], margins: Margins) -> tuple[int, int]:
+    """Height and width of a tile with margins."""
+    height, width = (side + sum(margin) for side, margin in zip(size, margins, strict=True))
+    return height, width
+
+
+def _cut(
+    images: np.ndarray, tile: _Tile, sizes: tuple[int, int], margins: Margins, boundary: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts a tile with margins out of images, which go on outside of their frame.
+
+    Args:
+      images: `(N, H, W, C)`.
+      tile: which.
+      sizes: height and width to cut.
+      margins: what of them lies before the tile; what lies behind it follows from `sizes`.
+      boundary: how the images go on.
+
+    Returns:
+      float32 `(height, width, C)`, and 1 where it lies in the frame and 0 outside, `(1, height,
+      width, 1)`; 1 everywhere with `"wrap"`.
+    """
+    shape = images.shape[1:3]
+    start = tile.top - margins[0][0], tile.left - margins[1][0]
+    rows, columns = (
+        _inside(first, first + size, whole, boundary)
+        for first, size, whole in zip(start, sizes, shape, strict=True)
+    )
+    part = images[tile.image, rows[:, None], columns[None, :], tile.channels]
+    inside = np.ones((1, *sizes, 1), np.float32)
+    if boundary != "wrap":
+        inside = _in_frame(start, sizes, shape)
+    return part.astype(np.float32), inside
 
 
 def _tiles(shape: tuple[int, ...], tile: tuple[int, int], *, together: bool) -> Iterator[_Tile]:

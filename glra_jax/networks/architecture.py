@@ -15,13 +15,16 @@ the core of the faithful network, for instance. Images are `(N, H, W, C)` float3
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 
 from glra_jax import validation
 from glra_jax.inverses import Inverse
 from glra_jax.kernel_families import KernelFamilies
+
+if TYPE_CHECKING:
+    from glra_jax.networks.data_step import StepFilters
 
 Params = dict[str, Any]
 Constants = Any
@@ -235,6 +238,18 @@ class Architecture(abc.ABC):
           `(N, H', W', C)`, smaller by `margins`. Pixels nearer to its rim than `halo` may depend on
           padding.
         """
+
+    def step_filters(self, condition: Condition) -> "StepFilters | None":
+        """Filters of a step back to the data that restoring ends with; None for no step.
+
+        It is taken on the whole frame behind `apply`, see `glra_jax.networks.data_step`; training
+        does not see it.
+
+        Args:
+          condition: leaves with a leading axis, as for `apply`.
+        """
+        del condition
+        return None
 
     def iterates(
         self,

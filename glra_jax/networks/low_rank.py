@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from glra_jax import validation
-from glra_jax.cores import unscaled_core
+from glra_jax.cores import deconvolution_core, unscaled_core
 from glra_jax.degradation import convolution_padding
 from glra_jax.glra import fit_glra
 from glra_jax.inverses import Inverse, sample_inverses
 from glra_jax.kernel_families import KernelFamilies
-from glra_jax.lowrank import Basis, dc_gain
+from glra_jax.lowrank import Basis, dc_gain, reconstruct
 from glra_jax.networks.architecture import Architecture, Margins
+from glra_jax.networks.data_step import DataStep, StepFilters
 
 # Layers 4 and 6 pad their maps with 7 and 3 zeros; a pixel so far inside does not see them.
 HALO = 10
@@ -28,10 +29,12 @@ class CoreCondition(NamedTuple):
     Attributes:
       unscaled: `(..., m, m)`, the core before it is divided by its DC gain.
       gain: `(...)`, that DC gain, near 1 where the basis holds the inverse.
+      step: filters of the step back to the data; None without one.
     """
 
     unscaled: jax.Array
     gain: jax.Array
+    step: StepFilters | None = None
 
     @property
     def core(self) -> jax.Array:
@@ -48,12 +51,14 @@ class LowRank(Architecture):
       rank: columns of the bases, `m`.
       features: maps between layers 4 and 6.
       inverse: how blur kernels are inverted.
+      data_step: step back to the data behind the network, by a low-rank inverse of its basis.
     """
 
     support: int = 151
     rank: int = 50
     features: int = 128
     inverse: Inverse = field(default_factory=Inverse)
+    data_step: DataStep = field(default_factory=DataStep)
 
     def __post_init__(self) -> None:
         for name in ("support", "rank", "features"):
@@ -61,6 +66,8 @@ class LowRank(Architecture):
         if not isinstance(self.inverse, Inverse):
             raise TypeError(f"inverse must be a glra_jax.Inverse, got {self.inverse!r}")
         self.inverse.check_values()
+        if not isinstance(self.data_step, DataStep):
+            raise TypeError(f"data_step must be a glra_jax.DataStep, got {self.data_step!r}")
         for name in ("regularization", "noise_weight"):  # they are static here, and go into files
             value = getattr(self.inverse, name)
             if not isinstance(value, float):
@@ -122,9 +129,9 @@ class LowRank(Architecture):
         return self.inverse if inverse is None else inverse
 
     def uses_noise(self, inverse: Inverse | None) -> bool:
-        """Tells whether the noise weight is not 0 (or not known)."""
-        weight = self.chosen(inverse).noise_weight
-        return not validation.is_known(weight) or float(weight) > 0
+        """Tells whether a noise weight is not 0 (or not known)."""
+        weights = self.chosen(inverse).noise_weight, self.data_step.noise_weight
+        return any(not validation.is_known(weight) or float(weight) > 0 for weight in weights)
 
     def condition(
         self,
@@ -134,9 +141,20 @@ class LowRank(Architecture):
         noise: jax.typing.ArrayLike,
         inverse: Inverse | None = None,
     ) -> CoreCondition:
-        """The core of a blur kernel."""
+        """The core of a blur kernel, and the filters of a step back to the data."""
         unscaled = unscaled_core(constants, kernel, inverse=self.chosen(inverse), noise=noise)
-        return CoreCondition(unscaled, dc_gain(constants, unscaled))
+        step = self._step(constants, kernel, noise) if self.data_step else None
+        return CoreCondition(unscaled, dc_gain(constants, unscaled), step)
+
+    def _step(self, basis: Basis, kernel: jax.Array, noise: jax.typing.ArrayLike) -> StepFilters:
+        strength = self.data_step.regularization, self.data_step.noise_weight
+        inverse = Inverse(*strength, core="least-squares")
+        core = deconvolution_core(basis, kernel, inverse=inverse, noise=noise)
+        return StepFilters(jnp.asarray(kernel, jnp.float32), reconstruct(basis, core))
+
+    def step_filters(self, condition: CoreCondition) -> StepFilters | None:
+        """Those of `data_step`."""
+        return condition.step
 
     def check_condition(self, condition: CoreCondition, kernel: jax.Array) -> None:
         """Raises ValueError where the basis does not hold the inverse of the blur kernel."""

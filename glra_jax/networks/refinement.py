@@ -55,6 +55,7 @@ class Refinement(LowRank):
       rank: columns of the bases, `m`.
       features: maps between layers 4 and 6.
       inverse: how blur kernels are inverted.
+      data_step: step back to the data behind the network, by a low-rank inverse of its basis.
     """
 
     name: ClassVar[str] = "refinement"
