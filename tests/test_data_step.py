@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
+import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -188,6 +189,12 @@ def test_what_is_no_step_is_refused() -> None:
 def test_files_hold_it_and_those_without_have_none(stepping: gx.Model, tmp_path: Path) -> None:
     gx.save_model(stepping, tmp_path / "new")
     assert gx.load_model(tmp_path / "new").architecture == stepping.architecture
+    steps = {name: gx.load_model(name).architecture.data_step for name in gx.available_models()}
+    assert {name: bool(step) for name, step in steps.items()} == {
+        "glra": True,
+        "glra-random-init": False,
+        "glra-release": False,
+    }
 
 
 # --- mean brightness -----------------------------------------------------------------------------
@@ -217,3 +224,23 @@ def test_the_mean_brightness_is_kept(
     restored = take_step_in_frame(*images, filters, "wrap")
     assert 0.0 < float(restored.min()) < float(restored.max()) < 1.0
     np.testing.assert_allclose(restored.mean(), y.mean(), rtol=1e-4)
+
+
+@pytest.mark.slow
+@settings(max_examples=6)
+@given(
+    seed=st.integers(0, 2**16),
+    family=st.sampled_from(["gaussian", "disk", "motion"]),
+    noise=st.sampled_from([0.0, 0.01, 0.03]),
+)
+def test_the_default_model_keeps_the_mean_brightness(seed: int, family: str, noise: float) -> None:
+    """`glra-release` divides by some 1.1 on purpose, and `glra-random-init` keeps no mean."""
+    model = gx.load_model("glra")
+    families = gx.KernelFamilies(families=(family,))
+    kernel = gx.sample_kernel(jax.random.key(seed), families)
+    row, column = np.random.default_rng(seed).integers(0, (200, 340))
+    cat = skimage.data.chelsea()[row : row + 100, column : column + 100, 1] / 255.0
+    x = jnp.asarray(0.25 + 0.5 * cat, jnp.float32)
+    y = gx.blur(x, kernel) + noise * jax.random.normal(jax.random.key(seed), x.shape)
+    restored = gx.deconvolve(y, kernel, model, boundary="wrap", noise=noise)
+    np.testing.assert_allclose(restored.mean(), y.mean(), rtol=1e-3)
