@@ -43,7 +43,11 @@ def evaluate(options: EvaluateOptions) -> str:
     overwrite = options.overwrite or was_interrupted(options.output)
     check_output(options.output, overwrite=overwrite)
     methods = collect(
-        options.methods, options.models, noise=options.noise_deviation, basis=options.basis
+        options.methods,
+        options.models,
+        noise=options.noise_deviation,
+        basis=options.basis,
+        tell_models=options.tell_models,
     )
     check_labels(methods, options)
     cases = load_cases(options)
@@ -153,6 +157,8 @@ def score_case(
     """
     truth = scored_part(case.sharp, options.scored_margin)
     restored, seconds = restore_timed(method, case, compiled=compiled)
+    if case.finish is not None:
+        restored = case.finish(restored)
     restored = scored_part(restored, options.scored_margin)
     records = [
         Record(

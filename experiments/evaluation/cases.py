@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glra_jax.degradation import convolution_padding
 from glra_jax.metrics import SMALLEST_SSIM_SIDE
 
 
@@ -18,11 +19,13 @@ class Case:
 
     Attributes:
       name: of the photograph, and of the kernel if there are several for each.
-      blurred: `(H, W)` or `(H, W, C)` in [0, 1].
-      sharp: the truth to compare with, of the same shape.
+      blurred: `(H, W)` or `(H, W, C)`, as methods are given it; in [0, 1], or beyond by as much as
+        its noise where a protocol does not clip.
+      sharp: the truth to compare with, of the same shape, in [0, 1].
       kernel: `(h, w)`, sum 1.
       gain: factor by which the blurred image is too bright, which methods do not know; None if
         the protocol has none.
+      finish: what becomes of a restored image before it is scored; None if nothing.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Case:
     sharp: np.ndarray
     kernel: np.ndarray
     gain: float | None
+    finish: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,17 @@ def check_cases(
 def as_floats(pixels: np.ndarray) -> np.ndarray:
     """8- or 16-bit pixels as float32 in [0, 1]."""
     return (pixels / np.float32(np.iinfo(pixels.dtype).max)).astype(np.float32)
+
+
+def valid_part(image: np.ndarray, kernel_shape: tuple[int, ...]) -> np.ndarray:
+    """The part of an image that lies where its blur with boundary "valid" does, pixel by pixel."""
+    rows, columns = (
+        slice(before, size - after)
+        for size, (before, after) in zip(
+            image.shape, map(convolution_padding, kernel_shape), strict=False
+        )
+    )
+    return image[rows, columns]
 
 
 def scored_part(image: np.ndarray, margin: int) -> np.ndarray:

@@ -100,7 +100,12 @@ class NamedModel:
 
 
 def collect(
-    methods: Sequence[str], models: Sequence[str], *, noise: float, basis: Path | None = None
+    methods: Sequence[str],
+    models: Sequence[str],
+    *,
+    noise: float,
+    basis: Path | None = None,
+    tell_models: bool = False,
 ) -> list[Method]:
     """Methods and models in the order given, methods first.
 
@@ -110,6 +115,7 @@ def collect(
       noise: standard deviation of the noise, for the baselines.
       basis: file with `left` and `right`, for weights that come without them: `.caffemodel` files,
         and PyTorch files that hold no basis.
+      tell_models: whether models are told the noise too; if not, they estimate it.
 
     Returns:
       The methods, each of another label.
@@ -133,7 +139,7 @@ def collect(
     named = _load_all([_label(spec) for spec in models], basis)
     known = {model.label: model for model in named}
     found = [_method(spec, known, noise) for spec in methods]
-    return found + [_model_method(model) for model in named]
+    return found + [_model_method(model, noise if tell_models else None) for model in named]
 
 
 def _label(spec: str) -> tuple[str, str]:
@@ -228,8 +234,10 @@ def _checker(
     return check
 
 
-def _model_method(named: NamedModel) -> Method:
+def _model_method(named: NamedModel, noise: float | None) -> Method:
     """Restores the whole image, continued at its borders; the scores cut their part out of it.
+
+    A model that is not told the noise estimates it.
 
     The authors' programs restore without a continuation (`boundary="valid"`) and score all of that:
     layers 4 and 6 pad with zeros at the edge of the scored part, while here they see the continued
@@ -238,25 +246,25 @@ def _model_method(named: NamedModel) -> Method:
     """
     restore: Restore
     if named.released:
-        restore = _on_host(partial(caffe.deconvolve_as_released, model=named.model))
+        restore = _on_host(partial(caffe.deconvolve_as_released, model=named.model, noise=noise))
     else:
-        restore = _ByTiles(named.model)
-    return Method(
-        named.label, "model", restore, named.about, named.model.architecture.largest_kernel
-    )
+        restore = _ByTiles(named.model, noise)
+    about = named.about if noise is None else named.about | {"noise": noise}
+    return Method(named.label, "model", restore, about, named.model.architecture.largest_kernel)
 
 
 class _ByTiles:
     """Restores with a model; transforms of its filters are kept for each size of tile."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, noise: float | None) -> None:
         self._model = model
+        self._noise = noise
         self._ready: dict[tuple[int, int], Restorer] = {}
 
     def __call__(self, y: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         tile = even_tile(*y.shape[:2], largest=_LARGEST_TILE)
         k = jnp.asarray(kernel)
         if tile in self._ready:
-            return self._ready[tile].with_kernel(k)(y)
-        self._ready[tile] = prepare(self._model, k, tile=tile)
+            return self._ready[tile].with_kernel(k, noise=self._noise)(y)
+        self._ready[tile] = prepare(self._model, k, tile=tile, noise=self._noise)
         return self._ready[tile](y)

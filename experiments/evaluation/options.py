@@ -3,16 +3,16 @@
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
 from experiments.evaluation.cases import PendingCase
+from experiments.evaluation.protocols import Borders, protocol_named
 from experiments.evaluation.synthetic import synthetic_cases
 from experiments.evaluation.triplets import triplet_cases
 from glra_jax import validation
 from glra_jax.datasets import dataset_named, load_photographs
-from glra_jax.degradation import degradation_named, noise_deviation
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,29 @@ class EvaluateOptions:
         downloaded if they are not there yet. folder: the folder.
       kernel: Family of blur kernels (see glra_jax.kernel_families.FAMILIES), one drawn for each
         photograph; or a file of kernels (.npy, .npz), all of them for each. Not for triplets.
-      protocol: How photographs are degraded, by a name in glra_jax.degradation.DEGRADATIONS; paper
-        if not given. Triplets are "release".
-      noise: Standard deviation (paper) or largest value (release) of the noise.
+      protocol: How photographs are degraded, by a name in glra_jax.degradation.DEGRADATIONS; or
+        valid, as published scoreboards do: real borders, noise that is not clipped, outputs rounded
+        to 8 bits. paper if not given. Triplets are "release".
+      noise: Standard deviation (paper, valid) or largest value (release) of the noise.
       seed: Of kernels, factors and noise.
       limit: Number of photographs, the first by name; all if not given.
       methods: blurred, linear (eq. 8 of the paper), and the names in experiments.baselines;
         options follow a colon: wiener:noise_to_signal=0.001
       models: Names, files, or LABEL=FILE. Files may be of PyTorch or Caffe (.caffemodel).
+      tell_models: Tell models the level of the noise, as baselines are; if not given, they estimate
+        it from the image.
       basis: .npz file with the arrays left and right, for weights that come without them.
       leaky: Labels of models and baselines that were trained or tuned on images scored here;
         recorded.
       clean: Labels of those that were not; recorded.
       random: Labels of models whose layers 1 and 3 started from random weights, as the paper's
         comparison does; recorded. It is known of glra-random-init.
-      borders: Score the centre crop, or the full image. Images are blurred circularly, as the
-        authors' are. Every method continues them in its own form, which is scored too near the
-        borders, unless a baseline is given boundary=wrap.
-      margin: Pixels left out on each side by the centre crop; 75 is half the network's support.
+      borders: Score the centre crop, or the full image; the crop if not given. Images are blurred
+        circularly, as the authors' are, unless the protocol says otherwise. Every method continues
+        them in its own form, which is scored too near the borders, unless a baseline is given
+        boundary=wrap.
+      margin: Pixels left out on each side by the centre crop; if not given, 75, which is half the
+        network's support, or 30 (valid).
       subtract: Taken off an output before it is divided by a factor; the mean of the release's
         noise is 0.005.
       sheet: Number of photographs on the sheet of pictures.
@@ -71,12 +76,13 @@ class EvaluateOptions:
     limit: int | None = None
     methods: tuple[str, ...] = ("blurred", "linear", "wiener")
     models: tuple[str, ...] = ("glra",)
+    tell_models: tyro.conf.FlagCreatePairsOff[bool] = False
     basis: Path | None = None
     leaky: tuple[str, ...] = ()
     clean: tuple[str, ...] = ()
     random: tuple[str, ...] = ()
-    borders: Literal["crop", "full"] = "crop"
-    margin: int = 75
+    borders: Borders | None = None
+    margin: int | None = None
     subtract: float = 0.0
     sheet: int = 4
     output: Path = Path("runs/evaluate")
@@ -96,10 +102,11 @@ class EvaluateOptions:
             raise ValueError(
                 "triplets have their own kernels and protocol: leave --kernel and --protocol out"
             )
-        degradation_named(self.used_protocol)  # raises for an unknown one
+        protocol_named(self.used_protocol)  # raises for an unknown one
         validation.check_non_negative(self.noise, "noise")
         validation.check_non_negative(self.subtract, "subtract")
-        validation.check_size(self.margin, "margin", minimum=0)
+        if self.margin is not None:
+            validation.check_size(self.margin, "margin", minimum=0)
         validation.check_size(self.sheet, "sheet", minimum=0)
         if self.limit is not None:
             validation.check_size(self.limit, "limit")
@@ -110,7 +117,11 @@ class EvaluateOptions:
     @property
     def scored_margin(self) -> int:
         """Pixels left out on each side."""
-        return self.margin if self.borders == "crop" else 0
+        protocol = protocol_named(self.used_protocol)
+        borders = self.borders or (protocol.borders if self.margin is None else "crop")
+        if borders == "full":
+            return 0
+        return protocol.margin if self.margin is None else self.margin
 
     @property
     def used_protocol(self) -> str:
@@ -120,7 +131,7 @@ class EvaluateOptions:
     @property
     def noise_deviation(self) -> float:
         """Standard deviation of the noise, for the baselines."""
-        return noise_deviation(self.noise, protocol=self.used_protocol)
+        return protocol_named(self.used_protocol).noise_deviation(self.noise)
 
     @property
     def used_kernel(self) -> str | None:
@@ -144,7 +155,7 @@ class EvaluateOptions:
         """Records what results depend on, for results.json; of folders and files only the names."""
         plain = {k: v.resolve().name if isinstance(v, Path) else v for k, v in asdict(self).items()}
         for name in ("methods", "models", "leaky", "clean", "random", "output", "reuse",
-                     "overwrite", "borders"):  # fmt: skip
+                     "overwrite", "borders", "tell_models"):  # fmt: skip
             del plain[name]
         kernel = self.used_kernel and Path(self.used_kernel).name
         found = {"dataset": None if self.triplets else self.dataset, "split": self.used_split,

@@ -13,7 +13,6 @@ from typing import Any
 
 from experiments.evaluation.markdown import format_table
 from experiments.evaluation.method_specs import method_title
-from experiments.evaluation.options import EvaluateOptions
 from experiments.evaluation.report import count_images, format_failed, format_interval
 from experiments.evaluation.results import Results, read_results
 from experiments.evaluation.scores import (
@@ -37,6 +36,7 @@ _OURS = (
     "ours, leak",
 )
 _HEAD = ("method", "paper, PSNR / SSIM", "paper, leak", *_OURS)
+_SETTINGS = {"seed": 0, "margin": 75, "subtract": 0.0}  # named where they are others
 _OTHERS = ("blur", "noise", *_OURS)
 
 
@@ -126,11 +126,8 @@ def measured_methods(run: Results) -> list[Measured]:
     summaries: dict[str, dict[str, Summary]] = {}
     for row in summarize(run.comparable, run.photographs):
         summaries.setdefault(row.method, {})[row.correction] = row
-    settings = {name: config[name] for name in ("seed", "margin", "subtract")}
     images = f"{count_images(run)}, {config['data']}" + "".join(
-        f", {name} {value:g}"
-        for name, value in settings.items()
-        if value != getattr(EvaluateOptions, name)
+        f", {name} {config[name]:g}" for name, usual in _SETTINGS.items() if config[name] != usual
     )
     return [
         Measured(

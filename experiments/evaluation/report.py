@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from experiments.evaluation.markdown import format_table
+from experiments.evaluation.protocols import PROTOCOLS
 from experiments.evaluation.results import Results, format_json
 from experiments.evaluation.scores import (
     AS_IT_IS,
@@ -155,11 +156,15 @@ def _notes(results: Results, used: list[str]) -> str:
             f"output is divided by that factor's mean; ÷ own factor: by the image's own, {where}."
             f"{before}"
         )
+    protocol = PROTOCOLS.get(config["protocol"])
     if not config["margin"]:
+        circular = "" if protocol and protocol.valid else "; the images are blurred circularly"
         lines.append(
-            "Scored to the borders, beyond which every method continues the image in its own form; "
-            "the images are blurred circularly."
+            f"Scored to the borders, beyond which every method continues the image in its own form"
+            f"{circular}."
         )
+    if protocol and protocol.note:
+        lines.append(protocol.note)
     if results.reused:
         counts = ", ".join(f"{results.titles[m]} ({count})" for m, count in results.reused.items())
         lines.append(

@@ -1,7 +1,7 @@
 """Photographs that are blurred here, by a family or a file of kernels and a protocol.
 
 A degraded image follows from the seed and its case's name alone, to the bit: neither the other
-photographs nor the methods matter. It is not rounded to 8 bits.
+photographs nor the methods matter.
 """
 
 import zipfile
@@ -13,8 +13,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.evaluation.cases import Case, PendingCase, as_floats
-from glra_jax.degradation import degradation_named, degraded_pair
+from experiments.evaluation.cases import Case, PendingCase
+from experiments.evaluation.protocols import protocol_named
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
 
 
@@ -33,8 +33,8 @@ def synthetic_cases(
       photographs: integer arrays by name.
       kernel: name of a family, of which one kernel is drawn for each photograph; or a file, each
         kernel of which blurs every photograph.
-      protocol: a name in `glra_jax.degradation.DEGRADATIONS`.
-      noise: see `glra_jax.degrade`.
+      protocol: see `experiments.evaluation.protocols`.
+      noise: see `glra_jax.degrade`; a standard deviation for `"valid"`.
       seed: of kernels, factors and noise.
       limit: how many photographs, the first in order; None takes all.
 
@@ -43,24 +43,27 @@ def synthetic_cases(
 
     Raises:
       FileNotFoundError: `kernel` is neither a family nor a file.
-      ValueError: a file that does not hold kernels.
+      ValueError: a file that does not hold kernels, or an unknown protocol.
     """
     chosen = dict(list(photographs.items())[:limit])
-    how = partial(_make, protocol=protocol, noise=noise)
+    record = protocol_named(protocol)
+    how = partial(record.make, noise=noise)
     cases = []
     if kernel in FAMILIES:
         families = KernelFamilies(families=(kernel,))
         shape = (families.max_size,) * 2
         for name, pixels in chosen.items():
             make = partial(_make_drawn, how, name, pixels, families, case_key(seed, name))
-            cases.append(PendingCase(name, pixels.shape, shape, make, family=kernel))
+            blurred = record.blurred_shape(pixels.shape, shape)
+            cases.append(PendingCase(name, blurred, shape, make, family=kernel))
         return cases
     kernels = read_kernels(Path(kernel))
     for photograph, pixels in chosen.items():
         for label, values in kernels.items():
             name = f"{photograph}+{label}"
             make = partial(how, name, pixels, values, case_key(seed, name))
-            cases.append(PendingCase(name, pixels.shape, values.shape, make, photograph))
+            blurred = record.blurred_shape(pixels.shape, values.shape)
+            cases.append(PendingCase(name, blurred, values.shape, make, photograph))
     return cases
 
 
@@ -130,20 +133,3 @@ def _make_drawn(
 
 
 _draw = jax.jit(sample_kernel, static_argnums=1)
-_degrade = jax.jit(degraded_pair, static_argnames=("protocol",))
-
-
-def _make(
-    name: str,
-    pixels: np.ndarray,
-    kernel: np.ndarray,
-    key: jax.Array,
-    *,
-    protocol: str,
-    noise: float,
-) -> Case:
-    x = as_floats(pixels)
-    pair = _degrade(key, x, kernel, protocol=protocol, noise=noise)
-    draw_gain = degradation_named(protocol).draw_gain
-    gain = None if draw_gain is None else float(draw_gain(key, 1)[0])
-    return Case(name, np.asarray(pair.blurred), np.asarray(pair.sharp), kernel, gain)
