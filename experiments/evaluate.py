@@ -179,9 +179,10 @@ def restore_timed(method: Method, case: Case, *, compiled: bool) -> tuple[np.nda
     Raises:
       ValueError: the result has another shape, or NaN or infinite values.
     """
+    told = () if case.noise is None else (case.noise,)
     for _ in range(1 if compiled else 2):
         started = time.perf_counter()
-        restored = method.restore(case.blurred, case.kernel)
+        restored = method.restore(case.blurred, case.kernel, *told)
         seconds = time.perf_counter() - started
     if restored.shape != case.blurred.shape:
         raise ValueError(
@@ -199,6 +200,7 @@ def _describe(pending: PendingCase, case: Case) -> dict[str, Any]:
         "photograph": pending.photograph or case.name,
         "family": pending.family,
         "gain": case.gain,
+        **({} if case.noise is None else {"noise": case.noise}),
         "shape": list(case.blurred.shape),
         "kernel": list(case.kernel.shape),
         "blurred_sha256": hashlib.sha256(case.blurred.tobytes()).hexdigest(),

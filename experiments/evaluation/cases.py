@@ -26,6 +26,8 @@ class Case:
       gain: factor by which the blurred image is too bright, which methods do not know; None if
         the protocol has none.
       finish: what becomes of a restored image before it is scored; None if nothing.
+      noise: standard deviation of the noise in `blurred`, which methods are told; None where it is
+        the same for all cases.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Case:
     kernel: np.ndarray
     gain: float | None
     finish: Callable[[np.ndarray], np.ndarray] | None = None
+    noise: float | None = None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ from glra_jax.model import Model
 from glra_jax.model_files import DEFAULT_MODEL, available_models, model_file
 from glra_jax.restorer import Restorer, even_tile, prepare
 
-Restore = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Restore = Callable[..., np.ndarray]
+
+OWN_NOISE = "each image's own"
 
 _LARGEST_TILE = 512  # photographs of BSDS500 in one piece
 
@@ -44,7 +46,8 @@ class Method:
     Attributes:
       label: name on the command line and in results.
       kind: "blurred", "linear", "model", or the name of a baseline.
-      restore: from a blurred image and its kernel to the restored image, NumPy float32.
+      restore: from a blurred image, its kernel and, where images differ in it, the standard
+        deviation of the noise to the restored image, NumPy float32.
       about: further record: options, the model's file and its hash.
       support: largest side of a kernel that it takes; None takes any.
       check: raises what is wrong with the options, for the shapes of image and kernel; costs
@@ -103,7 +106,7 @@ def collect(
     methods: Sequence[str],
     models: Sequence[str],
     *,
-    noise: float,
+    noise: float | None,
     basis: Path | None = None,
     tell_models: bool = False,
 ) -> list[Method]:
@@ -112,7 +115,7 @@ def collect(
     Args:
       methods: see the module.
       models: see the module.
-      noise: standard deviation of the noise, for the baselines.
+      noise: standard deviation of the noise, for the baselines; None where each image has its own.
       basis: file with `left` and `right`, for weights that come without them: `.caffemodel` files,
         and PyTorch files that hold no basis.
       tell_models: whether models are told the noise too; if not, they estimate it.
@@ -139,7 +142,7 @@ def collect(
     named = _load_all([_label(spec) for spec in models], basis)
     known = {model.label: model for model in named}
     found = [_method(spec, known, noise) for spec in methods]
-    return found + [_model_method(model, noise if tell_models else None) for model in named]
+    return found + [_model_method(model, noise, tell=tell_models) for model in named]
 
 
 def _label(spec: str) -> tuple[str, str]:
@@ -170,19 +173,21 @@ def _load(label: str, source: str, basis: Basis | None) -> NamedModel:
     return NamedModel(label, source, model, is_caffe(source), digest)
 
 
-def _method(spec: str, models: dict[str, NamedModel], noise: float) -> Method:
+def _method(spec: str, models: dict[str, NamedModel], noise: float | None) -> Method:
     name, options = parse_method(spec)
     if name == BLURRED:
-        return Method(spec, name, lambda y, kernel: y, {})
+        return Method(spec, name, lambda y, kernel, noise=None: y, {})
     if name == LINEAR:
         return _linear_method(spec, options, models)
-    baseline, options = baseline_named(name), {"noise": noise, **options}
+    baseline, tell = baseline_named(name), noise is None and "noise" not in options
+    options = options if noise is None else {"noise": noise, **options}
     try:
         about = {"options": options, **baseline.learned(options)}
     except ValueError as error:
         raise ValueError(f"{spec!r}: {error}") from error
+    about |= {"noise": OWN_NOISE} if tell else {}
     function = partial(baseline.restore, **options)
-    return Method(spec, name, _on_host(function), about, check=_checker(spec, function))
+    return Method(spec, name, _on_host(function, tell=tell), about, check=_checker(spec, function))
 
 
 def _linear_method(spec: str, options: dict[str, Any], models: dict[str, NamedModel]) -> Method:
@@ -214,8 +219,14 @@ def _restore_transposed(
     return jnp.swapaxes(function(jnp.swapaxes(y, 0, 1), jnp.swapaxes(kernel, 0, 1)), 0, 1)
 
 
-def _on_host(function: Callable[..., jax.Array]) -> Restore:
-    return lambda y, kernel: np.asarray(function(jnp.asarray(y), jnp.asarray(kernel)))
+def _on_host(function: Callable[..., jax.Array], *, tell: bool = False) -> Restore:
+    """Takes and gives NumPy arrays; hands the noise of an image on if told to."""
+
+    def restore(y: np.ndarray, kernel: np.ndarray, noise: float | None = None) -> np.ndarray:
+        told = {"noise": noise} if tell and noise is not None else {}
+        return np.asarray(function(jnp.asarray(y), jnp.asarray(kernel), **told))
+
+    return restore
 
 
 def _checker(
@@ -234,7 +245,7 @@ def _checker(
     return check
 
 
-def _model_method(named: NamedModel, noise: float | None) -> Method:
+def _model_method(named: NamedModel, noise: float | None, *, tell: bool) -> Method:
     """Restores the whole image, continued at its borders; the scores cut their part out of it.
 
     A model that is not told the noise estimates it.
@@ -245,26 +256,30 @@ def _model_method(named: NamedModel, noise: float | None) -> Method:
     0.077, which was 0.08 dB on one crop of 230×230 pixels.
     """
     restore: Restore
+    noise, own = noise if tell else None, tell and noise is None
     if named.released:
-        restore = _on_host(partial(caffe.deconvolve_as_released, model=named.model, noise=noise))
+        function = partial(caffe.deconvolve_as_released, model=named.model, noise=noise)
+        restore = _on_host(function, tell=own)
     else:
-        restore = _ByTiles(named.model, noise)
-    about = named.about if noise is None else named.about | {"noise": noise}
+        restore = _ByTiles(named.model, noise, own=own)
+    about = named.about | ({"noise": OWN_NOISE if noise is None else noise} if tell else {})
     return Method(named.label, "model", restore, about, named.model.architecture.largest_kernel)
 
 
 class _ByTiles:
     """Restores with a model; transforms of its filters are kept for each size of tile."""
 
-    def __init__(self, model: Model, noise: float | None) -> None:
+    def __init__(self, model: Model, noise: float | None, *, own: bool) -> None:
         self._model = model
         self._noise = noise
+        self._own = own
         self._ready: dict[tuple[int, int], Restorer] = {}
 
-    def __call__(self, y: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    def __call__(self, y: np.ndarray, kernel: np.ndarray, noise: float | None = None) -> np.ndarray:
+        told = noise if self._own else self._noise
         tile = even_tile(*y.shape[:2], largest=_LARGEST_TILE)
         k = jnp.asarray(kernel)
         if tile in self._ready:
-            return self._ready[tile].with_kernel(k, noise=self._noise)(y)
-        self._ready[tile] = prepare(self._model, k, tile=tile, noise=self._noise)
+            return self._ready[tile].with_kernel(k, noise=told)(y)
+        self._ready[tile] = prepare(self._model, k, tile=tile, noise=told)
         return self._ready[tile](y)

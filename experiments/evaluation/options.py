@@ -1,12 +1,13 @@
 """Command line of an evaluation: what is evaluated, by which methods, and where it goes."""
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from experiments.evaluation.camera import SHAKE, Camera
 from experiments.evaluation.cases import PendingCase
 from experiments.evaluation.protocols import Borders, protocol_named
 from experiments.evaluation.synthetic import synthetic_cases
@@ -31,11 +32,15 @@ class EvaluateOptions:
         folder of tensorflow-datasets; if not given, that library's own, to which 71 MB are
         downloaded if they are not there yet. folder: the folder.
       kernel: Family of blur kernels (see glra_jax.kernel_families.FAMILIES), one drawn for each
-        photograph; or a file of kernels (.npy, .npz), all of them for each. Not for triplets.
+        photograph; or a file of kernels (.npy, .npz), all of them for each. gaussian if not given,
+        or camera shake (camera-file). Not for triplets.
       protocol: How photographs are degraded, by a name in glra_jax.degradation.DEGRADATIONS; or
         valid, as published scoreboards do: real borders, noise that is not clipped, outputs rounded
-        to 8 bits. paper if not given. Triplets are "release".
-      noise: Standard deviation (paper, valid) or largest value (release) of the noise.
+        to 8 bits; or camera-file, as a camera does: blur in linear light, real borders, noise of
+        photons, 8-bit sRGB. paper if not given. Triplets are "release".
+      noise: Standard deviation (paper, valid) or largest value (release) of the noise; 0.01 if not
+        given. Not for camera-file.
+      camera: Of protocol camera-file alone.
       seed: Of kernels, factors and noise.
       limit: Number of photographs, the first by name; all if not given.
       methods: blurred, linear (eq. 8 of the paper), and the names in experiments.baselines;
@@ -54,7 +59,7 @@ class EvaluateOptions:
         them in its own form, which is scored too near the borders, unless a baseline is given
         boundary=wrap.
       margin: Pixels left out on each side by the centre crop; if not given, 75, which is half the
-        network's support, or 30 (valid).
+        network's support, or 30 (valid). camera-file is scored in full if neither is given.
       subtract: Taken off an output before it is divided by a factor; the mean of the release's
         noise is 0.005.
       sheet: Number of photographs on the sheet of pictures.
@@ -71,7 +76,8 @@ class EvaluateOptions:
     data_dir: Path | None = None
     kernel: str | None = None
     protocol: str | None = None
-    noise: float = 0.01
+    noise: float | None = None
+    camera: Camera = field(default_factory=Camera)
     seed: int = 0
     limit: int | None = None
     methods: tuple[str, ...] = ("blurred", "linear", "wiener")
@@ -103,7 +109,7 @@ class EvaluateOptions:
                 "triplets have their own kernels and protocol: leave --kernel and --protocol out"
             )
         protocol_named(self.used_protocol)  # raises for an unknown one
-        validation.check_non_negative(self.noise, "noise")
+        self._check_noise()
         validation.check_non_negative(self.subtract, "subtract")
         if self.margin is not None:
             validation.check_size(self.margin, "margin", minimum=0)
@@ -113,6 +119,39 @@ class EvaluateOptions:
         validation.check_seed(self.seed)
         if self.triplets and self.seed:
             raise ValueError(f"nothing of triplets is drawn: leave --seed {self.seed} out")
+
+    def _check_noise(self) -> None:
+        if self.noise is not None:
+            validation.check_non_negative(self.noise, "noise")
+        given = asdict(self.camera)
+        changed = [key for key, usual in asdict(Camera()).items() if given[key] != usual]
+        if not self.takes_camera and changed:
+            raise ValueError(
+                f"protocol {self.used_protocol!r} has no camera: leave --camera.{changed[0]} "
+                f"{given[changed[0]]} out, or take --protocol camera-file"
+            )
+        if self.takes_camera and self.noise is not None:
+            raise ValueError(
+                f"the noise of protocol {self.used_protocol!r} is that of its camera: leave "
+                f"--noise {self.noise:g} out; --camera.full-well and --camera.read-noise set it"
+            )
+        if self.used_kernel != SHAKE and "shake" in changed:
+            raise ValueError(
+                f"--kernel {self.kernel} is no camera shake: leave it or --camera.shake "
+                f"{self.camera.shake} out"
+            )
+
+    @property
+    def takes_camera(self) -> bool:
+        """Tells whether a camera takes the photographs."""
+        return protocol_named(self.used_protocol).noise_deviation is None
+
+    @property
+    def used_noise(self) -> float | None:
+        """Level of the noise; None where it is a camera's."""
+        if self.takes_camera:
+            return None
+        return 0.01 if self.noise is None else self.noise
 
     @property
     def scored_margin(self) -> int:
@@ -129,14 +168,16 @@ class EvaluateOptions:
         return self.protocol or ("release" if self.triplets else "paper")
 
     @property
-    def noise_deviation(self) -> float:
-        """Standard deviation of the noise, for the baselines."""
-        return protocol_named(self.used_protocol).noise_deviation(self.noise)
+    def noise_deviation(self) -> float | None:
+        """Standard deviation of the noise, for the baselines; None where each image has its own."""
+        deviation = protocol_named(self.used_protocol).noise_deviation
+        return None if deviation is None or self.used_noise is None else deviation(self.used_noise)
 
     @property
     def used_kernel(self) -> str | None:
         """Family or file of kernels; None for triplets."""
-        return None if self.triplets else self.kernel or "gaussian"
+        usual = SHAKE if self.takes_camera else "gaussian"
+        return None if self.triplets else self.kernel or usual
 
     @property
     def used_split(self) -> str | None:
@@ -157,9 +198,11 @@ class EvaluateOptions:
         for name in ("methods", "models", "leaky", "clean", "random", "output", "reuse",
                      "overwrite", "borders", "tell_models"):  # fmt: skip
             del plain[name]
+        if not self.takes_camera:
+            del plain["camera"]
         kernel = self.used_kernel and Path(self.used_kernel).name
         found = {"dataset": None if self.triplets else self.dataset, "split": self.used_split,
-                 "kernel": kernel, "protocol": self.used_protocol,
+                 "kernel": kernel, "protocol": self.used_protocol, "noise": self.used_noise,
                  "margin": self.scored_margin, "data": self.data}  # fmt: skip
         return plain | found
 
@@ -185,7 +228,8 @@ def load_cases(options: EvaluateOptions) -> list[PendingCase]:
         load_photographs(options.dataset, options.split, data_dir=options.data_dir),
         kernel=options.used_kernel or "gaussian",
         protocol=options.used_protocol,
-        noise=options.noise,
+        noise=options.used_noise or 0.0,
         seed=options.seed,
         limit=options.limit,
+        camera=options.camera,
     )

@@ -101,6 +101,7 @@ def belongs(run: Results, table: dict[str, Any], column: dict[str, Any]) -> bool
         run.config["protocol"] in table["takes"].get(find_source(run), ())
         and find_family(run) == column["kernel"]
         and run.config["margin"] == table["margin"]
+        and run.config["noise"] is not None
         and abs(run.config["noise"] - column["noise"]) < 1e-9
     )
 
@@ -166,10 +167,11 @@ def _scores(run: Results, label: str, summaries: dict[str, dict[str, Summary]]) 
 
 
 def _degradation(run: Results) -> tuple[str, str]:
-    kernel = find_family(run)
+    kernel, level = find_family(run), run.config["noise"]
+    noise = "of a camera" if level is None else f"{100 * level:g} %"
     return (
         Path(kernel).name if kernel else "of the files",
-        f"{100 * run.config['noise']:g} %" if run.config["kernel"] else "of the files",
+        noise if run.config["kernel"] else "of the files",
     )
 
 

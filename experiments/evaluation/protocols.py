@@ -7,6 +7,7 @@ The protocols of `glra_jax.degradation` blur circularly and clip. `PROTOCOLS` li
   Restorations are clipped and rounded to 8 bits; 30 pixels on each side do not count. See Schmidt,
   Roth, "Shrinkage Fields for Effective Image Restoration", CVPR 2014, and Kruse, Rother, Schmidt,
   "Learning to Push the Limits of Efficient FFT-based Image Deconvolution", ICCV 2017.
+* `"camera-file"`, what a camera stores of a shaken photograph, see `experiments.evaluation.camera`.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.evaluation.camera import make_camera_file
 from experiments.evaluation.cases import Case, as_floats, valid_part
 from glra_jax import validation
 from glra_jax.degradation import DEGRADATIONS, blur, degradation_named, degraded_pair
@@ -32,8 +34,9 @@ class Protocol:
     Attributes:
       name: on the command line and in results.
       make: `make(name, pixels, kernel, key, noise=)` makes the case of a photograph, integer
-        pixels, and a kernel.
-      noise_deviation: gives the standard deviation of noise of a level.
+        pixels, and a kernel; with `camera=` in place of `noise=` where noise is a camera's.
+      noise_deviation: gives the standard deviation of noise of a level; None where noise is a
+        camera's and differs from image to image.
       valid: whether the blurred photograph is smaller than the sharp one, by what the blur needs.
       borders: what is scored if nothing is said.
       margin: pixels that are left out on each side if nothing is said and not all is scored.
@@ -42,7 +45,7 @@ class Protocol:
 
     name: str
     make: Callable[..., Case]
-    noise_deviation: Callable[[float], float]
+    noise_deviation: Callable[[float], float] | None
     valid: bool = False
     borders: Borders = "crop"
     margin: int = 75
@@ -120,6 +123,15 @@ _RECORDS = (
         margin=30,
         note="The blurred images end at their borders and are not clipped, and every output is "
         "rounded to 8 bits.",
+    ),
+    Protocol(
+        "camera-file",
+        make=make_camera_file,
+        noise_deviation=None,
+        valid=True,
+        borders="full",
+        note="The blurred images end at their borders, were blurred in linear light and are 8-bit "
+        "sRGB, as are the scores. Methods that are told the noise are told that of each image.",
     ),
 )
 PROTOCOLS: dict[str, Protocol] = {record.name: record for record in _RECORDS}

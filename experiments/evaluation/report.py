@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from experiments.evaluation.camera import Camera
 from experiments.evaluation.markdown import format_table
 from experiments.evaluation.protocols import PROTOCOLS
 from experiments.evaluation.results import Results, format_json
@@ -66,10 +67,12 @@ def describe(results: Results) -> str:
     config = results.config
     text = f"{count_images(results)}: {config['data']}"
     if config["kernel"]:
-        noise = f"{100 * config['noise']:g} %"
-        text += (
-            f", {Path(config['kernel']).name} blur, protocol {config['protocol']}, noise {noise}"
-        )
+        text += f", {Path(config['kernel']).name} blur, protocol {config['protocol']}"
+        if config["noise"] is not None:
+            text += f", noise {100 * config['noise']:g} %"
+        if camera := config.get("camera"):
+            light = "linear light" if camera["light"] == "linear" else "the file's values"
+            text += f", {Camera(**camera).words}, restored in {light}"
         text += f", seed {config['seed']}"
     margin = config["margin"]
     return text + (f", {margin} pixels off each side" if margin else ", scored to the borders")

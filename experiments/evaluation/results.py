@@ -15,8 +15,9 @@ _FORMER_NAMES = {"eq8": LINEAR}
 SHEET = "sheet.png"
 NAMES = ("results.json", "results.csv", "results.md", SHEET)
 _NUMBER, _NAME = (int, float), (str, type(None))
+_LEVEL = (*_NUMBER, type(None))  # none where the noise is a camera's
 _CONFIG = {
-    "data": str, "kernel": _NAME, "protocol": str, "noise": _NUMBER, "seed": int, "margin": int,
+    "data": str, "kernel": _NAME, "protocol": str, "noise": _LEVEL, "seed": int, "margin": int,
     "subtract": _NUMBER, "methods": list, "triplets": _NAME, "dataset": _NAME, "split": _NAME,
 }  # fmt: skip
 _CASE = {"image": str, "photograph": _NAME, "family": _NAME}
@@ -34,7 +35,8 @@ class Results:
     Attributes:
       config: all that it depends on.
       machine: what its times belong to.
-      cases: what is known of every image: its photograph, its kernel's family, its factor, its size
+      cases: what is known of every image: its photograph, its kernel's family, its factor, its
+        noise where that is its own, its size
         and its kernel's, and the hashes of both and of the truth, by which two evaluations can be
         compared.
       records: the scores.
@@ -153,7 +155,7 @@ def _check_kinds(name: str, found: dict[str, Any], kinds: dict[str, Any]) -> Non
         raise ValueError(f"{name} lacks {', '.join(map(repr, missing))}; evaluate anew")
     for key, kind in kinds.items():
         value = found[key]
-        bad_number = kind is _NUMBER and (isinstance(value, bool) or value != value)
+        bad_number = kind in (_NUMBER, _LEVEL) and (isinstance(value, bool) or value != value)
         if bad_number or not isinstance(value, kind):
             raise ValueError(f"{name}: {key} is {value!r}; evaluate anew")
 

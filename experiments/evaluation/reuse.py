@@ -13,7 +13,7 @@ from experiments.evaluation.results import Results, find_results, read_results
 from experiments.evaluation.scores import Record
 
 # What a score depends on besides the image, its kernel and the method.
-_SETTINGS = ("data", "kernel", "protocol", "noise", "seed", "margin", "subtract")
+_SETTINGS = ("data", "kernel", "protocol", "noise", "seed", "margin", "subtract", "camera")
 # By these, and its name, an image is known to be the same; triplets with another truth or kernel
 # have another factor too, which is fitted to them.
 _OF_AN_IMAGE = ("blurred_sha256", "gain", "shape", "kernel")
@@ -53,9 +53,11 @@ class Earlier:
         for path in find_results(paths):
             results = read_results(path)
             former = results.config
-            if differ := [key for key in _SETTINGS if former[key] != config[key]]:
+            if differ := [key for key in _SETTINGS if former.get(key) != config.get(key)]:
                 first = differ[0]
-                reasons.append(f"{path}: {first} was {former[first]!r} and is {config[first]!r}")
+                reasons.append(
+                    f"{path}: {first} was {former.get(first)!r} and is {config.get(first)!r}"
+                )
                 continue
             if not self._add(results, path):
                 reasons.append(f"{path}: its methods, their options or files, or images are others")

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from experiments.evaluation.camera import SHAKE, Camera, draw_shake
 from experiments.evaluation.cases import Case, PendingCase
 from experiments.evaluation.protocols import protocol_named
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
@@ -26,17 +27,19 @@ def synthetic_cases(
     noise: float,
     seed: int,
     limit: int | None = None,
+    camera: Camera | None = None,
 ) -> list[PendingCase]:
     """Cases of degraded photographs.
 
     Args:
       photographs: integer arrays by name.
       kernel: name of a family, of which one kernel is drawn for each photograph; or a file, each
-        kernel of which blurs every photograph.
+        kernel of which blurs every photograph; or `"shake"`, the camera's own.
       protocol: see `experiments.evaluation.protocols`.
       noise: see `glra_jax.degrade`; a standard deviation for `"valid"`.
       seed: of kernels, factors and noise.
       limit: how many photographs, the first in order; None takes all.
+      camera: of protocol `"camera-file"`, whose noise is the camera's; None takes the usual one.
 
     Returns:
       The cases.
@@ -47,15 +50,22 @@ def synthetic_cases(
     """
     chosen = dict(list(photographs.items())[:limit])
     record = protocol_named(protocol)
-    how = partial(record.make, noise=noise)
+    camera = Camera() if camera is None else camera
+    by_camera = record.noise_deviation is None
+    how = partial(record.make, camera=camera) if by_camera else partial(record.make, noise=noise)
     cases = []
-    if kernel in FAMILIES:
-        families = KernelFamilies(families=(kernel,))
-        shape = (families.max_size,) * 2
+    if kernel in FAMILIES or (by_camera and kernel == SHAKE):
+        draw: Callable[[jax.Array], jax.Array]
+        if kernel in FAMILIES:
+            families = KernelFamilies(families=(kernel,))
+            family, size, draw = kernel, families.max_size, partial(_draw, families=families)
+        else:
+            family, size, draw = "motion", camera.shake, partial(_draw_shake, size=camera.shake)
+        shape = (size, size)
         for name, pixels in chosen.items():
-            make = partial(_make_drawn, how, name, pixels, families, case_key(seed, name))
+            make = partial(_make_drawn, how, draw, name, pixels, case_key(seed, name))
             blurred = record.blurred_shape(pixels.shape, shape)
-            cases.append(PendingCase(name, blurred, shape, make, family=kernel))
+            cases.append(PendingCase(name, blurred, shape, make, family=family))
         return cases
     kernels = read_kernels(Path(kernel))
     for photograph, pixels in chosen.items():
@@ -123,13 +133,14 @@ def read_kernels(path: Path) -> dict[str, np.ndarray]:
 
 def _make_drawn(
     make: Callable[..., Case],
+    draw: Callable[[jax.Array], jax.Array],
     name: str,
     pixels: np.ndarray,
-    families: KernelFamilies,
     key: jax.Array,
 ) -> Case:
     kernel_key, key = jax.random.split(key)
-    return make(name, pixels, np.asarray(_draw(kernel_key, families)), key)
+    return make(name, pixels, np.asarray(draw(kernel_key)), key)
 
 
-_draw = jax.jit(sample_kernel, static_argnums=1)
+_draw = jax.jit(sample_kernel, static_argnames="families")
+_draw_shake = jax.jit(draw_shake, static_argnames="size")
