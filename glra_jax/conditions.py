@@ -12,7 +12,8 @@ from glra_jax.degradation import batched
 from glra_jax.geometry import as_batch, goes_together
 from glra_jax.inverses import Inverse
 from glra_jax.networks.architecture import Architecture, Condition, Constants
-from glra_jax.noise import NoiseModel, estimate_noise_by_channel, mean_level, noise_level
+from glra_jax.noise import NoiseModel, mean_level, noise_level
+from glra_jax.noise_behind_blur import estimate_noise_behind_blur
 
 # From here on a pixel is taken for clipped.
 WHITE = 0.9975
@@ -128,7 +129,7 @@ def _told_by_image(
         if isinstance(noise, NoiseModel):
             told = noise
         elif noise is None:
-            told = NoiseModel(estimate_noise_by_channel(image))
+            told = NoiseModel(estimate_noise_behind_blur(image, kernel))
         else:
             told = NoiseModel(noise)
         level, shot = (jnp.asarray(part, jnp.float32) for part in told)

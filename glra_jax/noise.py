@@ -191,10 +191,10 @@ def _level_of_channel(y: jax.Array) -> jax.Array:
         variance += power * _SHARES[index]
     # The slope of the root at 0 is infinite.
     level = jnp.where(variance > 0.0, jnp.sqrt(jnp.where(variance > 0.0, variance, 1.0)), 0.0)
-    return jnp.maximum(level, jnp.where(_is_rounded(y), _ROUNDING, 0.0))
+    return jnp.maximum(level, jnp.where(is_rounded(y), _ROUNDING, 0.0))
 
 
-def _is_rounded(y: jax.Array) -> jax.Array:
+def is_rounded(y: jax.Array) -> jax.Array:
     """Tells whether an image is of whole levels of 8 bits, and of more than one of them."""
     levels = 255.0 * y
     whole = jnp.round(levels)

@@ -1,0 +1,106 @@
+"""Strength of the noise in an image whose blur kernel is known.
+
+A blur leaves next to nothing of the scene at some frequencies. What an image has there is noise.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.signal
+import scipy.special
+
+from glra_jax import validation
+from glra_jax.noise import estimate_noise_by_channel, is_rounded
+
+# Largest side of the blocks that are transformed, and most blocks along an axis.
+_BLOCK = 64
+_BLOCKS = 24
+# Share of the frequencies that is looked at: those with the least of the scene.
+_FREQUENCIES = 0.25
+# Share of the blocks that is taken for free of fine detail.
+_SMOOTH = 0.2
+# The most of a block that may be clipped.
+_CLIPPED = 0.02
+
+
+def estimate_noise_behind_blur(y: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Estimates the standard deviation of the noise in each channel of a blurred photograph.
+
+    Blocks of 64×64 pixels are Fourier-transformed behind a window. A blurred scene is expected to
+    have the power `|K|² / f²`. Of the quarter of the frequencies where that is least, the mean
+    power that a fifth of the blocks stay below is that of the noise, corrected for being the lowest
+    fifth.
+
+    That is right for white noise. A channel of whole levels of 8 bits comes from a file, and may
+    have the noise of any colour that demosaicing and JPEG leave: there, the result is not less than
+    that of `glra_jax.estimate_noise_by_channel`.
+
+    Args:
+      y: `(H, W, C)` float in [0, 1], 7 pixels or more a side. Clipped parts are left out, where
+        there are others.
+      kernel: `(h, w)`, sum 1.
+
+    Returns:
+      `(C,)` float32; 0 where a channel is constant.
+
+    Raises:
+      TypeError: integer image.
+      ValueError: as `estimate_noise_by_channel`.
+    """
+    any_colour = estimate_noise_by_channel(y)  # refuses what is refused
+    validation.check_float(kernel, "kernel")
+    y = jnp.asarray(y, jnp.float32)
+    block = min(_BLOCK, *y.shape[:2])
+    window = scipy.signal.windows.blackmanharris(block, sym=False)
+    window = np.outer(window, window)
+    scene = _expected_power(jnp.asarray(kernel, jnp.float32), block)
+    looked_at = scene <= jnp.quantile(scene, _FREQUENCIES)
+    # Neighbouring frequencies of windowed blocks are not independent.
+    share = np.sum(window**2) ** 2 / (block**2 * np.sum(window**4))
+    freedom = max(1.0, _FREQUENCIES * block**2 * share)
+    expected = 2.0 * scipy.special.gammaincinv(freedom / 2, _SMOOTH) / freedom
+
+    def level(channel: jax.Array) -> jax.Array:
+        blocks = _blocks(channel, block)
+        clipped = jnp.mean((blocks <= 0.0) | (blocks >= 1.0), axis=(1, 2))
+        seen = clipped <= jnp.maximum(_CLIPPED, jnp.quantile(clipped, 0.25))
+        # Without a corner's value first, constant blocks are zero to the bit.
+        blocks = blocks - blocks[:, :1, :1]
+        blocks = blocks - blocks.mean(axis=(1, 2), keepdims=True)
+        spectra = jnp.fft.fft2(blocks * jnp.asarray(window, jnp.float32))
+        power = (spectra.real**2 + spectra.imag**2) / np.float32(np.sum(window**2))
+        means = jnp.sum(looked_at * power, axis=(1, 2)) / jnp.sum(looked_at)
+        variance = jnp.nanquantile(jnp.where(seen, means, jnp.nan), _SMOOTH) / expected
+        # The slope of the root at 0 is infinite.
+        return jnp.where(variance > 0.0, jnp.sqrt(jnp.where(variance > 0.0, variance, 1.0)), 0.0)
+
+    white = jax.vmap(level, in_axes=2)(y)
+    from_file = jax.vmap(is_rounded, in_axes=2)(y)
+    return jnp.where(from_file, jnp.maximum(white, any_colour), white)
+
+
+def _expected_power(kernel: jax.Array, block: int) -> jax.Array:
+    """Power of a blurred scene up to a factor, `(block, block)`; infinite at the lowest ones."""
+    pads = [(0, -size % block) for size in kernel.shape]
+    folded = jnp.pad(kernel, pads)
+    rows, columns = (size // block for size in folded.shape)
+    folded = folded.reshape(rows, block, columns, block).sum(axis=(0, 2))
+    spectrum = jnp.fft.fft2(folded)
+    power = spectrum.real**2 + spectrum.imag**2
+    # The window mixes neighbours.
+    shifts = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    power = sum((jnp.roll(power, shift, axis=(0, 1)) for shift in shifts), jnp.zeros_like(power))
+    frequency = np.minimum(np.arange(block), block - np.arange(block))
+    squared = np.add.outer(frequency**2, frequency**2).astype(np.float32)
+    return jnp.where(squared < 4, jnp.inf, power / np.maximum(squared, 1))
+
+
+def _blocks(y: jax.Array, block: int) -> jax.Array:
+    """Blocks of `(H, W)`, which overlap by half or lie apart evenly, `(n, block, block)`."""
+    places = []
+    for size in y.shape:
+        count = min(_BLOCKS, 2 * (size // block) - 1)
+        starts = np.unique(np.linspace(0, size - block, count).astype(int))
+        places.append(starts[:, None] + np.arange(block))
+    cut = y[places[0][:, None, :, None], places[1][None, :, None, :]]
+    return cut.reshape(-1, block, block)
