@@ -101,14 +101,28 @@ def told_for(
 ) -> Told:
     """Computes all that restoring an image needs besides a model; see `condition_for`."""
     if architecture.noise_models:
+        _check_channels(noise, y)
         return _told_by_image(constants, kernel, y, noise, architecture=architecture)
     condition = condition_for(architecture, constants, kernel, y, noise=noise, inverse=inverse)
     return told_alike(condition)
 
 
+def _check_channels(
+    noise: jax.typing.ArrayLike | NoiseModel | None, y: jax.Array | np.ndarray
+) -> None:
+    """Raises ValueError for a noise of other channels than the image has."""
+    channels = 1 if y.ndim == 2 else y.shape[-1]
+    for value in noise if isinstance(noise, NoiseModel) else (noise,):
+        if value is not None and np.ndim(value) == 1 and np.shape(value) != (channels,):
+            raise ValueError(
+                f"noise has {np.size(value)} levels, and y of shape {y.shape} {channels} channels; "
+                f"give one level for all channels, or one for each"
+            )
+
+
 def told_alike(condition: Condition) -> Told:
     """The same condition for all images, none of which is scaled."""
-    one = jnp.ones((1, 1, 1, 1))
+    one = jnp.ones((1, 1, 1, 1), jnp.float32)
     return Told(jax.tree.map(lambda leaf: leaf[None], condition), one, jnp.inf * one)
 
 

@@ -348,7 +348,9 @@ def _camera_pair(
 
     # The file: 8 bits, of which a dark exposure uses few; some of them JPEG.
     file = jnp.where(in_linear_light, jnp.maximum(y, 1e-6) ** (1.0 / _GAMMA), y)
-    brightness = jnp.where(chance[8](0.2), jnp.exp(uniform[9](minval=math.log(_DARKEST))), 1.0)
+    brightness = jnp.where(
+        chance[8](0.2), jnp.exp(uniform[9](minval=math.log(_DARKEST), maxval=0.0)), 1.0
+    )
     rounded = jnp.round(255.0 * brightness * file) / (255.0 * brightness)
     quality = uniform[10](minval=60.0, maxval=100.0)
     compressed = jpeg.compress(file, quality=quality)

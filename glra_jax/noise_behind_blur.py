@@ -99,7 +99,7 @@ def _blocks(y: jax.Array, block: int) -> jax.Array:
     """Blocks of `(H, W)`, which overlap by half or lie apart evenly, `(n, block, block)`."""
     places = []
     for size in y.shape:
-        count = min(_BLOCKS, 2 * (size // block) - 1)
+        count = min(_BLOCKS, max(1, -(-2 * size // block) - 1))
         starts = np.unique(np.linspace(0, size - block, count).astype(int))
         places.append(starts[:, None] + np.arange(block))
     cut = y[places[0][:, None, :, None], places[1][None, :, None, :]]

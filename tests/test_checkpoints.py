@@ -50,7 +50,7 @@ def small(step: int) -> Saved:
     filters = jnp.asarray(np.random.default_rng(step).normal(size=(64, 64)), jnp.float32)
     params = {"vertical": {"kernel": filters, "bias": jnp.full(4, 1.0 / (1 + step))}}
     opt_state = ({"mu": values**2}, (), jnp.asarray(step, jnp.int32))
-    state = TrainState(jnp.asarray(step, jnp.int32), params, opt_state)
+    state = TrainState(jnp.asarray(step, jnp.int32), params, opt_state, {})
     return Saved(state, gx.Basis(values, -1 * values))
 
 

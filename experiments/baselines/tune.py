@@ -34,7 +34,7 @@ from glra_jax.datasets import (
     random_patch,
 )
 from glra_jax.degradation import degrade, sharp_target
-from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
+from glra_jax.kernel_families import KernelFamilies, sample_kernel
 from glra_jax.metrics import psnr
 
 
@@ -267,7 +267,7 @@ def tune(options: TuneOptions) -> None:
         (family, level): [
             make_example(key, packed, family=family, noise=level, size=options.size) for key in keys
         ]
-        for family in FAMILIES
+        for family in KernelFamilies().families
         for level in options.noise
     }
     record["scores"]["blurred"] = {
@@ -277,7 +277,7 @@ def tune(options: TuneOptions) -> None:
             )
             for level in options.noise
         }
-        for family in FAMILIES
+        for family in KernelFamilies().families
     }
     for method in options.methods:
         if method in record["chosen"]:

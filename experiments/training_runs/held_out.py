@@ -8,6 +8,7 @@ import numpy as np
 
 import glra_jax as gx
 from glra_jax.datasets import embedded_photographs
+from glra_jax.degradation import degraded_pair
 from glra_jax.kernel_families import blur_family
 from glra_jax.training.config import TrainConfig
 
@@ -50,11 +51,11 @@ def restore_held_out(model: gx.Model, config: TrainConfig) -> list[Example]:
         x = jnp.asarray(photograph, jnp.float32) / 255.0
         if x.ndim == 2 and 1 not in architecture.joint_channels:
             x = jnp.repeat(x[..., None], max(architecture.joint_channels), axis=2)
-        sharp = gx.sharp_target(x, protocol=config.protocols[0])
-        for family in config.kernels.families:
+        for family in dict.fromkeys(config.kernels.families):
             kernel = blur_family(family).example(config.kernels.max_size)
             key = jax.random.key(index)
-            y = gx.degrade(key, x, kernel, protocol=config.protocols[0], noise=noise)
+            protocol = config.protocols[0]
+            y, sharp, *_ = degraded_pair(key, x, kernel, protocol=protocol, noise=noise)
             images = {"blurred": y}
             if inverse is not None and isinstance(model.constants, gx.Basis):
                 images[LINEAR] = gx.deconvolve_linear(y, kernel, model.constants, inverse=inverse)

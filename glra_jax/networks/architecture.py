@@ -48,6 +48,8 @@ class Architecture(abc.ABC):
         dark is restored k times as dark; `apply` then does not clip.
       layer_rates: learning rates of the layers (the first level of the params) against each other;
         1 where a layer is not named.
+      tile_side: largest side of the tiles that a photograph is restored in, in pixels: with larger
+        ones less is computed twice, and with smaller ones memory is saved.
     """
 
     name: ClassVar[str]
@@ -57,6 +59,7 @@ class Architecture(abc.ABC):
     noise_models: ClassVar[bool] = False
     scale_free: ClassVar[bool] = False
     layer_rates: ClassVar[Mapping[str, float]] = {}
+    tile_side: ClassVar[int] = 320
 
     # --- geometry -------------------------------------------------------------------------------
 

@@ -30,8 +30,8 @@ class Convolution(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(N, H, W, C)` to `(N, H, W, features)`."""
         shape = (3, 3, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         return _correlate(x, kernel) + bias
 
 

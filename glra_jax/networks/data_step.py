@@ -38,7 +38,10 @@ class DataStep:
 
     def __post_init__(self) -> None:
         for name in ("regularization", "noise_weight"):
-            validation.check_non_negative(getattr(self, name), f"{name} of a data step")
+            value = getattr(self, name)
+            if not isinstance(value, int | float):  # it is static, and goes into files
+                raise TypeError(f"{name} of a data step must be a float, got {value!r}")
+            validation.check_non_negative(value, f"{name} of a data step")
         if self.noise_weight and not self.regularization:
             raise ValueError(
                 f"a data step of noise_weight {self.noise_weight} needs a regularization above 0"

@@ -78,7 +78,7 @@ class _Strengths(nn.Module):
         change = nn.Dense(2 * count, kernel_init=nn.initializers.zeros_init(), name="change")(
             hidden
         )
-        start = jnp.log(jnp.asarray(self.noisy + self.floor))
+        start = jnp.log(jnp.asarray(self.noisy + self.floor, jnp.float32))
         weights = jnp.exp(start + 2.0 * change)
         return weights[..., :count] * variance[..., None] + weights[..., count:]
 
@@ -257,7 +257,7 @@ class Unrolled(Architecture):
             raise ValueError(f"features must be even, got {self.features}")
 
     def margins(self, kernel: tuple[int, int]) -> Margins:
-        """Half of the blur kernel and 16 pixels, in which images are made periodic."""
+        """Half of the blur kernel and 16 pixels; images are made periodic in their outer half."""
         side = -(-(max(kernel) // 2 + 16) // MULTIPLE) * MULTIPLE
         return ((side, side),) * 2
 
@@ -340,7 +340,7 @@ class Unrolled(Architecture):
             *(jnp.broadcast_to(leaf, (count, *leaf.shape[1:])) for leaf in condition)
         )
         shape = (count, *y.shape[1:3], 1)
-        inside = jnp.ones(shape) if inside is None else jnp.broadcast_to(inside, shape)
+        inside = jnp.ones(shape, jnp.float32) if inside is None else jnp.broadcast_to(inside, shape)
         images = self._module(rim).apply({"params": params}, y, condition, inside)
         return [(_INTERMEDIATE, image) for image in images[:-1]] + [(1.0, images[-1])]
 

@@ -94,6 +94,8 @@ def make_batch(
         if config.grey:  # one channel, and its noise, three times
             blurred = jnp.where(grey, blurred[..., :1], blurred)
             sharp = jnp.where(grey, sharp[..., :1], sharp)
+            first = (jnp.where(grey, part[:1], part) for part in (pair.noise, pair.shot))
+            pair = pair._replace(**dict(zip(("noise", "shot"), first, strict=True)))
         inside = jnp.ones((*blurred.shape[:2], 1), jnp.float32)
         if architecture.sees_frame:
             blurred, inside = framed(frame_key, blurred, config)

@@ -142,7 +142,10 @@ def make_train_step(
         (_, loss), gradient = slope(state.params, batch, constants)
         updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        values = batch.sharp.size // batch.sharp.shape[0]
+        (top, bottom), (left, right) = config.margins
+        height, width = batch.inside.shape[1:3]
+        counted = batch.inside[:, top : height - bottom, left : width - right]
+        values = jnp.sum(counted) * batch.sharp.shape[3] / batch.sharp.shape[0]
         metrics = Metrics(
             loss, -10.0 * jnp.log10(2.0 * loss / values), jnp.asarray(schedule(state.step))
         )
