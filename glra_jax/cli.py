@@ -16,7 +16,9 @@ from glra_jax.inverses import Inverse
 from glra_jax.kernels import normalize_kernel
 from glra_jax.model import Model
 from glra_jax.model_files import DEFAULT_MODEL, load_model
+from glra_jax.networks import Architecture
 from glra_jax.noise import estimate_noise
+from glra_jax.noise_behind_blur import estimate_noise_behind_blur
 from glra_jax.photo_files import Photo, check_output, read_kernel, read_photo, write_photo
 from glra_jax.restorer import even_tile, prepare
 from glra_jax.validation import check_kernel
@@ -28,8 +30,8 @@ class Deblur:
 
     Attributes:
       photo: Blurred photograph, 8 or 16 bits; grey, RGB or RGBA (alpha is kept).
-      kernel: Blur kernel: .npy or an image, at most as large as the model's support; the models of
-        the package are made for blur of up to 27 pixels.
+      kernel: Blur kernel: .npy or an image, at most as large as the model takes. The default model
+        is made for blur of up to 49 pixels, the others for 27.
       output: File to write; its suffix says the format.
       model: Name of a model that comes with the package, or a model file.
       boundary: How the scene is taken to go on outside the photograph.
@@ -84,17 +86,18 @@ def deblur(options: Deblur) -> None:
     started = time.perf_counter()
     top = np.iinfo(photo.colour.dtype).max
     blurred = photo.colour.astype(np.float32) / top
-    noise = options.noise
+    noise: float | np.ndarray | None = options.noise
     needed = architecture.uses_noise(inverse)
     if noise is not None and not needed:
         print(f"--noise {noise:g} changes nothing: {options.model} restores all levels alike")
     if noise is None and needed:
-        noise = float(jax.jit(estimate_noise)(blurred))
-        print(f"{options.photo}: noise of {100 * noise:.2f} % (--noise to set it)")
+        noise = _estimated_noise(blurred, kernel, architecture)
+        levels = ", ".join(f"{100 * level:.2f}" for level in np.atleast_1d(noise))
+        print(f"{options.photo}: noise of {levels} % (--noise to set it)")
     restorer = prepare(
         model,
         kernel,
-        tile=even_tile(*photo.colour.shape[:2]),
+        tile=even_tile(*photo.colour.shape[:2], largest=architecture.tile_side),
         noise=noise,
         inverse=inverse,
     )
@@ -104,11 +107,23 @@ def deblur(options: Deblur) -> None:
             f"{options.photo} is restored to NaN or infinite values by {options.model}; nothing is "
             f"written: take another model, or a larger --regularization"
         )
-    pixels = np.rint(restored * top).astype(photo.colour.dtype)
+    if brighter := int((restored > 1).sum()):
+        print(f"{brighter} of {restored.size} values are brighter than white, and written as white")
+    pixels = np.rint(np.minimum(restored, 1.0) * top).astype(photo.colour.dtype)
     write_photo(
         Photo(pixels, photo.alpha, photo.metadata), options.output, overwrite=options.overwrite
     )
     print(f"{options.output}: written after {time.perf_counter() - started:.1f} s")
+
+
+def _estimated_noise(
+    blurred: np.ndarray, kernel: jax.Array, architecture: Architecture
+) -> float | np.ndarray:
+    """One level, or one for each of the channels that a network takes together."""
+    if not architecture.noise_models:
+        return float(jax.jit(estimate_noise)(blurred))
+    levels = np.asarray(jax.jit(estimate_noise_behind_blur)(np.atleast_3d(blurred), kernel))
+    return levels if levels.size > 1 else float(levels[0])
 
 
 def _inverse(options: Deblur, model: Model) -> Inverse | None:

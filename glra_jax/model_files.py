@@ -25,7 +25,9 @@ from glra_jax.model import Model, abstract_model
 from glra_jax.networks import Architecture, Glra, architecture_named
 from glra_jax.safetensors_files import to_bytes
 
-DEFAULT_MODEL = "glra"
+DEFAULT_MODEL = "unrolled"
+# Whose basis and inverse the linear restoration takes where none is named.
+LINEAR_MODEL = "glra"
 
 _FORMAT = "glra_jax-model-3"
 # Formats 1 and 2 are of the faithful network alone, with `basis.left` and `basis.right`. The noise
@@ -76,22 +78,36 @@ def unflatten_named(like: Any, arrays: dict[str, Any]) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def save_model(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+def save_model(
+    model: Model,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    half_precision: bool = False,
+) -> None:
     """Writes a model to one safetensors file.
 
     Args:
       model: what to write.
       path: file name, usually with the suffix `.safetensors`.
       overwrite: whether an existing file may be replaced.
+      half_precision: whether weights are rounded to float16, which halves the file; they are
+        float32 again when it is loaded.
 
     Raises:
       FileExistsError: the file exists and `overwrite` is False.
-      ValueError: weights that `load_model` would refuse, NaN or infinite.
+      ValueError: weights that `load_model` would refuse, NaN or infinite; too large for float16
+        among them.
     """
     config = configuration(model.architecture)
     name = config.pop("architecture")
     metadata = {"format": _FORMAT, "architecture": name, "config": json.dumps(config)}
     arrays = {name: np.asarray(value) for name, value in named_arrays(_parts(model)).items()}
+    if half_precision:
+        arrays = {
+            name: value.astype(np.float16) if name.startswith("params.") else value
+            for name, value in arrays.items()
+        }
     if faults := _not_finite(arrays):
         raise ValueError(f"{path} is not written: " + "; ".join(faults))
     write_atomically(Path(path), to_bytes(arrays, metadata), overwrite=overwrite)
@@ -142,6 +158,13 @@ def default_model() -> Model:
         return load_model(DEFAULT_MODEL)
 
 
+@cache
+def linear_model() -> Model:
+    """The model whose basis the linear restoration takes where none is named, read once."""
+    with jax.ensure_compile_time_eval():
+        return load_model(LINEAR_MODEL)
+
+
 def load_model(path_or_name: str | os.PathLike[str]) -> Model:
     """Reads a model from a file, or by name one that comes with the package.
 
@@ -183,6 +206,10 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
         }
     expected = _parts(abstract_model(architecture))
     _check_arrays(path, arrays, named_arrays(expected))
+    arrays = {
+        name: value.astype(np.float32) if value.dtype == np.float16 else value
+        for name, value in arrays.items()
+    }
     parts = unflatten_named(expected, {name: jnp.asarray(value) for name, value in arrays.items()})
     return Model(architecture, parts["constants"], parts["params"])
 
@@ -220,7 +247,8 @@ def _check_arrays(
     faults += [
         f"{name} is {arrays[name].dtype}{arrays[name].shape}, expected {like.dtype}{like.shape}"
         for name, like in expected.items()
-        if name in arrays and (arrays[name].shape != like.shape or arrays[name].dtype != like.dtype)
+        if name in arrays
+        and (arrays[name].shape != like.shape or arrays[name].dtype not in (like.dtype, np.float16))
     ]
     faults += _not_finite(arrays)
     if faults:

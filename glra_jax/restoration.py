@@ -19,7 +19,7 @@ from glra_jax.geometry import as_batch, extend, goes_together, shape_of
 from glra_jax.inverses import Inverse
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model
-from glra_jax.model_files import default_model
+from glra_jax.model_files import default_model, linear_model
 from glra_jax.networks.architecture import Architecture
 from glra_jax.networks.data_step import take_step_in_frame
 from glra_jax.networks.refinement import Refinement, low_rank_restoration
@@ -33,7 +33,7 @@ def deconvolve(
     model: Model | None = None,
     *,
     boundary: str = "edge",
-    noise: jax.typing.ArrayLike | None = None,
+    noise: jax.typing.ArrayLike | NoiseModel | None = None,
     inverse: Inverse | None = None,
     method: str = "auto",
 ) -> jax.Array:
@@ -43,20 +43,25 @@ def deconvolve(
     image, the kernel and the weights. The network's arithmetic is float32.
 
     Args:
-      y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1].
-      kernel: blur kernel, `(h, w)`, sum 1, odd or even, each side at most the model's support.
+      y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1], linear in the light or as a file
+        holds it.
+      kernel: blur kernel, `(h, w)`, sum 1, odd or even, each side at most what the model's
+        architecture takes (`largest_kernel`).
       model: from `load_model` or a training run; None takes the default one of the package.
       boundary: how the image goes on outside: `"edge"`, which rings less than `"reflect"`;
         `"wrap"`, for circular blur; or `"valid"`, where nothing is made up and the result is
         smaller by the margins of the model's architecture (the faithful network: `support - 1`).
-      noise: standard deviation of the noise in `y`; None estimates it, from all of `y` together,
-        where the model depends on it.
+      noise: standard deviation of the noise in `y`; for models that look at channels together also
+        one for each channel, or a `glra_jax.noise.NoiseModel`. None estimates it where the model
+        depends on it: for each image and channel, or, by the low-rank networks, from all of `y`.
       inverse: how the model's network inverts the blur kernel; None takes what it was trained with.
-        A step back to the data behind the network has its own strength.
+        Only for the low-rank networks; their step back to the data has its own strength.
       method: of computing, see `glra_jax.correlate`.
 
     Returns:
-      The restored image in [0, 1], of the shape (but for `"valid"`) and dtype of `y`.
+      The restored image, of the shape (but for `"valid"`) and dtype of `y`. The low-rank networks
+      give values in [0, 1]; the unrolled one none below 0, and none above 1 if `y` has white
+      pixels. An image without any may come out brighter than 1.
 
     Raises:
       TypeError: integer image or kernel.
@@ -75,7 +80,7 @@ def deconvolve(
     )
 
 
-@linear_keywords(default_model, lambda thing: isinstance(thing, Model))
+@linear_keywords(linear_model, lambda thing: isinstance(thing, Model))
 def deconvolve_linear(
     y: jax.Array,
     kernel: jax.Array,
@@ -91,9 +96,9 @@ def deconvolve_linear(
       y: see `deconvolve`.
       kernel: see `deconvolve`.
       basis: low-rank basis, from `fit_glra` or a model (`model.constants`); None takes that of the
-        default model.
+        model `glra`.
       inverse: how the kernel is inverted; another strength compiles nothing again. None takes that
-        of the default model, which is chosen for what its network takes off afterwards; alone, the
+        of the model `glra`, which is chosen for what its network takes off afterwards; alone, the
         linear restoration does best for photographs with a noise weight of about 60.
       boundary: see `deconvolve`.
       noise: see `deconvolve`.
@@ -105,10 +110,10 @@ def deconvolve_linear(
       TypeError: as `deconvolve`.
       ValueError: as `deconvolve`.
     """
-    basis = default_model().constants if basis is None else basis
+    basis = linear_model().constants if basis is None else basis
     if not isinstance(basis, Basis):
         raise TypeError(f"basis must be a glra_jax.Basis, got {type(basis).__name__}")
-    inverse = default_model().architecture.default_inverse if inverse is None else inverse
+    inverse = linear_model().architecture.default_inverse if inverse is None else inverse
     support, rank = basis.left.shape
     architecture = Refinement(support, rank)
     check_photograph(y, boundary, architecture, kernel)
@@ -146,7 +151,7 @@ def check_photograph(
 def check_settings(
     kernel: jax.Array,
     architecture: Architecture,
-    noise: jax.typing.ArrayLike | None,
+    noise: jax.typing.ArrayLike | NoiseModel | None,
     inverse: Inverse | None,
 ) -> None:
     """Raises what `deconvolve` says of all that a condition is computed from."""
@@ -155,7 +160,10 @@ def check_settings(
         if not isinstance(inverse, Inverse):
             raise TypeError(f"inverse must be a glra_jax.Inverse, got {type(inverse).__name__}")
         if architecture.default_inverse is None:
-            raise ValueError(f"a model of {architecture.name} takes no inverse, got {inverse}")
+            raise ValueError(
+                f"a model of {architecture.name} takes no inverse, got {inverse}; name a low-rank "
+                f"model, such as load_model('glra')"
+            )
         inverse.check_values()
     check_noise(noise, architecture)
 

@@ -22,8 +22,9 @@ from glra_jax.geometry import extended_size, goes_together, reach, rounded_up, s
 from glra_jax.inverses import Inverse
 from glra_jax.model import Model
 from glra_jax.model_files import default_model
-from glra_jax.networks.architecture import Condition, Margins
+from glra_jax.networks.architecture import Architecture, Condition, Margins
 from glra_jax.networks.data_step import StepFilters, take_step
+from glra_jax.noise import NoiseModel
 from glra_jax.restoration import (
     check_model,
     check_photograph,
@@ -32,16 +33,15 @@ from glra_jax.restoration import (
     restore_whole,
 )
 
-LARGEST_TILE = 320
 
-
-def even_tile(height: int, width: int, *, largest: int = LARGEST_TILE) -> tuple[int, int]:
+def even_tile(height: int, width: int, *, largest: int = Architecture.tile_side) -> tuple[int, int]:
     """Tile that shares an image out evenly.
 
     Args:
       height: of the image, in pixels.
       width: of the image, in pixels.
-      largest: side that no tile may exceed; memory grows with its square.
+      largest: side that no tile may exceed; memory grows with its square. What serves a model well
+        is its `architecture.tile_side`.
 
     Returns:
       Height and width of the tile.
@@ -78,7 +78,7 @@ class Restorer:
 
     model: Model
     kernel: jax.Array
-    noise: jax.typing.ArrayLike | None
+    noise: jax.typing.ArrayLike | NoiseModel | None
     inverse: Inverse | None
     condition: Condition | None
     prepared: Any
@@ -102,7 +102,7 @@ class Restorer:
         self,
         kernel: jax.Array,
         *,
-        noise: jax.typing.ArrayLike | None = None,
+        noise: jax.typing.ArrayLike | NoiseModel | None = None,
         inverse: Inverse | None = None,
     ) -> "Restorer":
         """The same for another blur kernel; what was prepared is kept.
@@ -154,7 +154,8 @@ class Restorer:
 
         Returns:
           NumPy array of the shape (but for `"valid"`) and dtype of `y`, equal to that of
-          `deconvolve` to rounding.
+          `deconvolve`: to rounding for networks of finite sight; for the unrolled network, whose
+          FFTs see all of a tile, to half a grey level of 8 bits on the mean.
 
         Raises:
           TypeError: as `deconvolve`.
@@ -228,7 +229,7 @@ def prepare(
     kernel: jax.Array,
     *,
     tile: tuple[int, int] = (256, 256),
-    noise: jax.typing.ArrayLike | None = None,
+    noise: jax.typing.ArrayLike | NoiseModel | None = None,
     inverse: Inverse | None = None,
     method: str = "auto",
 ) -> Restorer:
@@ -239,8 +240,7 @@ def prepare(
       kernel: blur kernel, `(h, w)`, sum 1, each side at most the model's support.
       tile: height and width of the tiles, rounded up to what the network takes; `even_tile` finds
         good ones for an image.
-      noise: standard deviation of the noise in the images; None estimates it at each call, from all
-        of `y` together, where the model depends on it.
+      noise: see `deconvolve`; None estimates it at each call, where the model depends on it.
       inverse: how the model inverts the kernel; None takes what it was trained with.
       method: of computing, see `glra_jax.correlate`.
 

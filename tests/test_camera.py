@@ -68,6 +68,7 @@ def test_the_patch_without_its_margin_is_blurred_with_valid_borders(colour_photo
     assert pair.sharp.shape == x.shape
 
 
+@pytest.mark.slow
 def test_degrade_gives_the_blurred_image(colour_photograph):
     x, key = jnp.asarray(colour_photograph[:32, :32]), jax.random.key(4)
     degrade = jax.jit(partial(gx.degrade, protocol="camera"))

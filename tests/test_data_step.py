@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import glra_jax as gx
 from glra_jax.networks.data_step import StepFilters, take_step_in_frame
+from glra_jax.networks.low_rank import LowRank
 
 # What SciPy calls them.
 BOUNDARIES = {"edge": "nearest", "reflect": "mirror", "wrap": "wrap", "valid": "constant"}
@@ -189,12 +190,10 @@ def test_what_is_no_step_is_refused() -> None:
 def test_files_hold_it_and_those_without_have_none(stepping: gx.Model, tmp_path: Path) -> None:
     gx.save_model(stepping, tmp_path / "new")
     assert gx.load_model(tmp_path / "new").architecture == stepping.architecture
-    steps = {name: gx.load_model(name).architecture.data_step for name in gx.available_models()}
-    assert {name: bool(step) for name, step in steps.items()} == {
-        "glra": True,
-        "glra-random-init": False,
-        "glra-release": False,
-    }
+    shipped = (gx.load_model(name).architecture for name in gx.available_models())
+    # glra, glra-random-init, glra-release
+    steps = [bool(one.data_step) for one in shipped if isinstance(one, LowRank)]
+    assert steps == [True, False, False]
 
 
 # --- mean brightness -----------------------------------------------------------------------------
@@ -233,7 +232,7 @@ def test_the_mean_brightness_is_kept(
     family=st.sampled_from(["gaussian", "disk", "motion"]),
     noise=st.sampled_from([0.0, 0.01, 0.03]),
 )
-def test_the_default_model_keeps_the_mean_brightness(seed: int, family: str, noise: float) -> None:
+def test_glra_keeps_the_mean_brightness(seed: int, family: str, noise: float) -> None:
     """`glra-release` divides by some 1.1 on purpose, and `glra-random-init` keeps no mean."""
     model = gx.load_model("glra")
     families = gx.KernelFamilies(families=(family,))

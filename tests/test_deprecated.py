@@ -9,7 +9,7 @@ import pytest
 
 import glra_jax as gx
 from glra_jax import interop
-from glra_jax.model_files import default_model
+from glra_jax.model_files import linear_model
 from glra_jax.networks import Refinement
 
 KERNEL = np.float32(np.outer([1, 2, 1], [1, 3, 1]) / 20)
@@ -84,7 +84,7 @@ def test_the_linear_restoration_with_a_model(y, small_model):
 def test_the_linear_restoration_with_the_default_model(y):
     with pytest.warns(DeprecationWarning, match=r"inverse=Inverse"):
         found = gx.deconvolve_linear(y, KERNEL, None, noise_weight=60.0, noise=0.01)
-    inverse = replace(default_model().architecture.default_inverse, noise_weight=60.0)
+    inverse = replace(linear_model().architecture.default_inverse, noise_weight=60.0)
     same(found, gx.deconvolve_linear(y, KERNEL, inverse=inverse, noise=0.01))
 
 

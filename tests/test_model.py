@@ -141,7 +141,7 @@ def test_a_file_of_the_first_format_with_a_noise_weight_is_refused(path):
 
 def test_an_unknown_architecture_or_field_is_refused(path):
     rewrite(path, lambda _, metadata: metadata.update(architecture="transformer"))
-    with pytest.raises(ValueError, match=r"glra, refinement, got 'transformer'"):
+    with pytest.raises(ValueError, match=r"glra, refinement, unrolled, got 'transformer'"):
         gx.load_model(path)
 
     def grow(_, metadata):
@@ -205,10 +205,32 @@ def test_a_model_that_could_not_be_read_back_is_not_written(small_model, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_half_precision_halves_the_file_and_rounds_the_weights(small_model, tmp_path):
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    gx.save_model(small_model, whole)
+    gx.save_model(small_model, half, half_precision=True)
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    loaded = gx.load_model(half)
+    jax.tree.map(np.testing.assert_array_equal, loaded.constants, small_model.constants)
+    rounded = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), small_model.params)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, rounded)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(loaded))
+
+
+def test_weights_too_large_for_half_precision_are_refused(small_model, tmp_path):
+    params = {**small_model.params, "core": {"bias": jnp.full(6, 1e5)}}
+    model = replace(small_model, params=params)
+    with (
+        pytest.warns(RuntimeWarning, match="overflow"),
+        pytest.raises(ValueError, match=r"is not written: params\.core\.bias"),
+    ):
+        gx.save_model(model, tmp_path / "m.safetensors", half_precision=True)
+
+
 def test_the_models_of_the_package_can_be_loaded():
     for name in gx.available_models():
         model = gx.load_model(name)
-        assert model.constants.left.shape == (model.architecture.support, model.architecture.rank)
+        assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(model))
 
 
 def test_a_folder_of_its_name_does_not_hide_a_model_of_the_package(tmp_path, monkeypatch):
@@ -305,7 +327,7 @@ def test_all_wrong_arrays_are_listed(path):
         del arrays["params.core.bias"]
         arrays["params.extra.kernel"] = np.ones(3, np.float32)
         arrays["constants.left"] = np.ones((31, 7), np.float32)
-        arrays["params.refine_2.bias"] = np.ones(16, np.float16)
+        arrays["params.refine_2.bias"] = np.ones(16, np.int16)
         arrays["params.refine_3.bias"] = np.full(1, np.nan, np.float32)
 
     rewrite(path, spoil)
@@ -316,7 +338,7 @@ def test_all_wrong_arrays_are_listed(path):
         "missing params.core.bias (6,)",
         "unknown params.extra.kernel",
         "constants.left is float32(31, 7), expected float32(31, 6)",
-        "params.refine_2.bias is float16(16,), expected float32(16,)",
+        "params.refine_2.bias is int16(16,), expected float32(16,)",
         "params.refine_3.bias holds NaN",
     ):
         assert fault in message

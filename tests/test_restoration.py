@@ -10,6 +10,7 @@ import pytest
 import scipy.signal
 
 import glra_jax as gx
+from glra_jax.model_files import default_model, linear_model
 
 SUPPORT = 31
 REACH = 10  # of layers 4 and 6: 7 + 3 pixels
@@ -377,7 +378,8 @@ def test_without_a_model_the_packages_own_is_taken(patch, motion, monkeypatch, s
         calls.append(1)
         return small_model
 
-    monkeypatch.setattr("glra_jax.restoration.default_model", default)
+    for name in ("default_model", "linear_model"):
+        monkeypatch.setattr(f"glra_jax.restoration.{name}", default)
     for named, restore in ((gx.deconvolve, gx.deconvolve), (linear, gx.deconvolve_linear)):
         expected = named(patch, motion, small_model)
         assert not calls
@@ -390,7 +392,7 @@ def test_the_linear_restoration_takes_what_is_not_named_from_the_packages_model(
     patch, motion, monkeypatch, small_model
 ):
     own = with_inverse(small_model, gx.Inverse(0.05))
-    monkeypatch.setattr("glra_jax.restoration.default_model", lambda: own)
+    monkeypatch.setattr("glra_jax.restoration.linear_model", lambda: own)
     by_inverse = gx.deconvolve_linear(patch, motion, inverse=gx.Inverse(0.01))
     np.testing.assert_array_equal(by_inverse, linear(patch, motion, small_model))
     other = gx.Basis(*reversed(small_model.constants))
@@ -400,15 +402,15 @@ def test_the_linear_restoration_takes_what_is_not_named_from_the_packages_model(
     assert np.abs(by_basis - gx.deconvolve_linear(patch, motion)).max() > 1e-4
 
 
-def test_the_default_model_is_read_once_and_holds_arrays():
-    from glra_jax.model_files import default_model
-
-    default_model.cache_clear()
-    jax.jit(lambda x: x * default_model().constants.left.sum())(1.0)  # first read while tracing
-    model = default_model()
-    assert isinstance(model.constants.left, jax.Array)
-    assert not isinstance(model.constants.left, jax.core.Tracer)
-    assert model is default_model()
+@pytest.mark.parametrize("read", [default_model, linear_model])
+def test_the_packages_models_are_read_once_and_hold_arrays(read):
+    read.cache_clear()
+    jax.jit(lambda x: x * jax.tree.leaves(read())[0].sum())(1.0)  # first read while tracing
+    model = read()
+    for leaf in jax.tree.leaves(model):
+        assert isinstance(leaf, jax.Array)
+        assert not isinstance(leaf, jax.core.Tracer)
+    assert model is read()
 
 
 def test_gradients_match_finite_differences(patch, model, motion):

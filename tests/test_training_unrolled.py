@@ -177,7 +177,7 @@ def test_adamw_is_that_of_optax_on_clipped_gradients():
 
 
 def test_the_result_is_the_running_average_of_the_weights(packed):
-    params, mesh = initial_params(CONFIG, {}), data_mesh(CONFIG.batch // 2)
+    params, mesh = initial_params(CONFIG, {}), data_mesh(1)
     start = jax.tree.map(jnp.copy, create_state(CONFIG, params))  # a step takes over its memory
     state = jax.device_put(start, replicated(mesh))
     photographs = jax.device_put(packed, replicated(mesh))

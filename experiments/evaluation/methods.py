@@ -29,7 +29,7 @@ from glra_jax.interop import caffe
 from glra_jax.inverses import CORES
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model
-from glra_jax.model_files import DEFAULT_MODEL, available_models, model_file
+from glra_jax.model_files import LINEAR_MODEL, available_models, model_file
 from glra_jax.restorer import Restorer, even_tile, prepare
 
 Restore = Callable[..., np.ndarray]
@@ -201,7 +201,7 @@ def _linear_method(spec: str, options: dict[str, Any], models: dict[str, NamedMo
         chosen = models[wanted]
     else:
         suited = [named for named in models.values() if isinstance(named.model.constants, Basis)]
-        chosen = suited[0] if suited else _load(DEFAULT_MODEL, DEFAULT_MODEL, None)
+        chosen = suited[0] if suited else _load(LINEAR_MODEL, LINEAR_MODEL, None)
     if "core" in options:
         validation.check_choice(options["core"], f"{spec!r}: core", CORES)
     about = {"options": options, "basis_of": chosen.label, **chosen.about}

@@ -59,7 +59,10 @@ def read_inverse_keywords(read: Callable[..., Any]) -> Callable[..., Any]:
 def _own_inverse(model: Any) -> Inverse:
     own = model.architecture.default_inverse
     if own is None:
-        raise ValueError(f"a model of {model.architecture.name} takes no inverse")
+        raise ValueError(
+            f"a model of {model.architecture.name} takes no inverse; name a low-rank model, such "
+            f"as load_model('glra')"
+        )
     assert isinstance(own, Inverse)
     return own
 

@@ -25,14 +25,17 @@ def squared_loss(
     return 0.5 * jnp.sum(_error(restored, sharp, weights) ** 2) / sharp.shape[0]
 
 
-def psnr_loss(restored: jax.Array, sharp: jax.Array, weights: jax.Array) -> jax.Array:
+def psnr_loss(restored: jax.Array, sharp: jax.Array, weights: jax.Array | float = 1.0) -> jax.Array:
     """Minus the mean PSNR of the examples in dB, which levels off above 50 dB."""
+    weights = jnp.broadcast_to(jnp.asarray(weights, sharp.dtype), (*sharp.shape[:3], 1))
     error = jnp.sum(_error(restored, sharp, weights) ** 2, axis=(1, 2, 3))
     error = error / (sharp.shape[3] * jnp.sum(weights, axis=(1, 2, 3)))
     return jnp.mean(10.0 * jnp.log10(error + 1e-5))
 
 
-def psnr_ssim_loss(restored: jax.Array, sharp: jax.Array, weights: jax.Array) -> jax.Array:
+def psnr_ssim_loss(
+    restored: jax.Array, sharp: jax.Array, weights: jax.Array | float = 1.0
+) -> jax.Array:
     """`psnr_loss` minus the mean SSIM, of which 0.01 is worth 0.3 dB; SSIM takes all pixels."""
     return psnr_loss(restored, sharp, weights) - 30.0 * jnp.mean(ssim(restored, sharp))
 
