@@ -154,6 +154,7 @@ def test_batches_channels_and_dtypes_in_tiles_larger_than_images(
     np.testing.assert_allclose(np.float32(tiled), np.float32(whole), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_grad(stepping: gx.Model, kernel: jax.Array, photograph: np.ndarray) -> None:
     y = jnp.asarray(0.25 + 0.5 * photograph[:24, :28])
     direction = jax.random.normal(jax.random.key(0), y.shape)

@@ -141,6 +141,7 @@ def test_pixels_without_weight_do_not_count():
     assert float(found) == pytest.approx(10 * np.log10(0.01 + 1e-5), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_every_iterate_counts_with_its_weight(packed):
     batch = training_batch(EXACT, 0, packed, {})
     params = initial_params(EXACT, {})
