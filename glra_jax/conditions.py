@@ -11,12 +11,10 @@ from glra_jax import validation
 from glra_jax.degradation import batched
 from glra_jax.geometry import as_batch, goes_together
 from glra_jax.inverses import Inverse
-from glra_jax.networks.architecture import Architecture, Condition, Constants
+from glra_jax.networks.architecture import WHITE, Architecture, Condition, Constants
 from glra_jax.noise import NoiseModel, mean_level, noise_level
 from glra_jax.noise_behind_blur import estimate_noise_behind_blur
 
-# From here on a pixel is taken for clipped.
-WHITE = 0.9975
 # Of images without clipped pixels, so that none is taken for one.
 _HEADROOM = 1.25
 

@@ -189,9 +189,12 @@ def _level_of_channel(y: jax.Array) -> jax.Array:
     for index in reversed(range(len(_MEANS))):
         power = jnp.minimum(powers[index], power * _STEEPEST[index])
         variance += power * _SHARES[index]
-    # The slope of the root at 0 is infinite.
-    level = jnp.where(variance > 0.0, jnp.sqrt(jnp.where(variance > 0.0, variance, 1.0)), 0.0)
-    return jnp.maximum(level, jnp.where(is_rounded(y), _ROUNDING, 0.0))
+    return jnp.maximum(root(variance), jnp.where(is_rounded(y), _ROUNDING, 0.0))
+
+
+def root(variance: jax.Array) -> jax.Array:
+    """Square root, with the slope 0 at 0, where it is infinite."""
+    return jnp.where(variance > 0.0, jnp.sqrt(jnp.where(variance > 0.0, variance, 1.0)), 0.0)
 
 
 def is_rounded(y: jax.Array) -> jax.Array:

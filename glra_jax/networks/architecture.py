@@ -31,6 +31,16 @@ Constants = Any
 Condition = Any
 Margins = tuple[tuple[int, int], tuple[int, int]]
 
+# From here on a pixel is taken for clipped.
+WHITE = 0.9975
+
+
+def without_margins(x: jax.Array, margins: Margins) -> jax.Array:
+    """Takes margins, `((top, bottom), (left, right))`, off `(N, H, W, C)`."""
+    (top, bottom), (left, right) = margins
+    height, width = x.shape[1:3]
+    return x[:, top : height - bottom, left : width - right]
+
 
 @dataclass(frozen=True)
 class Architecture(abc.ABC):

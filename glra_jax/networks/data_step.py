@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from glra_jax import validation
 from glra_jax.degradation import convolution_padding
-from glra_jax.networks.architecture import Margins
+from glra_jax.networks.architecture import Margins, without_margins
 from glra_jax.spectra import convolve_valid
 
 # Weight of a pixel: this power of the share of its light that comes from the frame.
@@ -138,14 +138,7 @@ def take_step(
     """
     share = convolve_valid(inside, filters.kernel)
     counted = share > _WHOLE if strict else share**_SHARE_POWER
-    counted = counted * _inner(inside, _paddings(filters.kernel))
+    counted = counted * without_margins(inside, _paddings(filters.kernel))
     left = counted * (blurred - convolve_valid(restored, filters.kernel))
     step = convolve_valid(left, filters.inverse)
-    return jnp.clip(_inner(restored, filters.reach_restored) + step, 0.0, 1.0)
-
-
-def _inner(x: jax.Array, margins: Margins) -> jax.Array:
-    """Takes margins off `(N, H, W, C)`."""
-    (top, bottom), (left, right) = margins
-    height, width = x.shape[1:3]
-    return x[:, top : height - bottom, left : width - right]
+    return jnp.clip(without_margins(restored, filters.reach_restored) + step, 0.0, 1.0)

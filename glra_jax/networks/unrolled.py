@@ -21,12 +21,12 @@ import numpy as np
 
 from glra_jax import spectra, validation
 from glra_jax.inverses import Inverse
-from glra_jax.networks.architecture import Architecture, Constants, Margins, Params
+from glra_jax.networks.architecture import WHITE, Architecture, Constants, Margins, Params
 from glra_jax.networks.unet import MULTIPLE, UNet
 from glra_jax.noise import NoiseModel
 
-# From here on (and up to here) a pixel is taken for clipped.
-_WHITE, _BLACK = 0.9975, 0.0025
+# Up to here a pixel is taken for clipped.
+_BLACK = 0.0025
 # Weights of the linear restorations: of the squared gradient against the noise's variance, and
 # without noise; the middle one is what the U-Net corrects.
 _SMOOTHNESS = (4.0, 20.0, 100.0)
@@ -215,7 +215,7 @@ def _window(grid: tuple[int, ...], width: int) -> jax.Array:
 def _unexplained(y: jax.Array, again: jax.Array) -> jax.Array:
     """Data less what the scene gives, one-sided where the data are clipped."""
     left = y - again
-    left = jnp.where(y >= _WHITE, jnp.maximum(left, 0.0), left)
+    left = jnp.where(y >= WHITE, jnp.maximum(left, 0.0), left)
     return jnp.where(y <= _BLACK, jnp.minimum(left, 0.0), left)
 
 

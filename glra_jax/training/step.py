@@ -17,7 +17,7 @@ import optax
 from glra_jax.datasets.packing import PackedPhotographs
 from glra_jax.degradation import degradation_named, noise_deviation
 from glra_jax.model import Model
-from glra_jax.networks.architecture import Constants, Params
+from glra_jax.networks.architecture import Constants, Params, without_margins
 from glra_jax.training.batches import Batch, training_batch
 from glra_jax.training.config import TrainConfig
 from glra_jax.training.losses import LOSSES, squared_loss
@@ -93,9 +93,7 @@ def objective(
     images = config.architecture.iterates(
         params, constants, batch.blurred, batch.condition, inside=batch.inside
     )
-    (top, bottom), (left, right) = config.margins
-    height, width = batch.inside.shape[1:3]
-    weights = batch.inside[:, top : height - bottom, left : width - right]
+    weights = without_margins(batch.inside, config.margins)
     loss = sum(
         weight * LOSSES[config.loss](image, batch.sharp, weights) for weight, image in images
     )
@@ -142,10 +140,11 @@ def make_train_step(
         (_, loss), gradient = slope(state.params, batch, constants)
         updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        (top, bottom), (left, right) = config.margins
-        height, width = batch.inside.shape[1:3]
-        counted = batch.inside[:, top : height - bottom, left : width - right]
-        values = jnp.sum(counted) * batch.sharp.shape[3] / batch.sharp.shape[0]
+        values = (
+            jnp.sum(without_margins(batch.inside, config.margins))
+            * batch.sharp.shape[3]
+            / batch.sharp.shape[0]
+        )
         metrics = Metrics(
             loss, -10.0 * jnp.log10(2.0 * loss / values), jnp.asarray(schedule(state.step))
         )
