@@ -181,7 +181,7 @@ def test_cores_are_those_of_the_network(structure, small_basis):
             inverse = np.float64(gx.pseudo_inverse(kernel, support=SUPPORT))
             core = left.T @ inverse @ right
             core /= (left @ core @ right.T).sum()
-            np.testing.assert_allclose(data.cores[i, j], core, atol=1e-4)
+            np.testing.assert_allclose(data.cores[i, j], core, rtol=2e-5, atol=1e-4)
             assert data.leading[i, j] == leading_block(data.cores[i, j])
             middle = slice(4 - kernel.shape[0] // 2, 5 + kernel.shape[0] // 2)
             np.testing.assert_array_equal(data.kernels[i, j, middle, middle], kernel)
