@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from experiments.evaluation.markdown import format_table
 from glra_jax import jpeg, validation
+from glra_jax.blurring import blur
 from glra_jax.datasets import load_photographs
-from glra_jax.degradation import blur
 from glra_jax.kernels import disk_kernel, gaussian_kernel, motion_kernel
 from glra_jax.noise import estimate_noise, estimate_noise_by_channel
 

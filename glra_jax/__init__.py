@@ -5,9 +5,10 @@ Approximation" (NeurIPS 2018). Arrays: float32 images in [0, 1], channels last; 
 sum 1, centre at `size // 2`; blurring is true convolution.
 """
 
+from glra_jax.blurring import blur
 from glra_jax.cores import deconvolution_core
 from glra_jax.correlation.correlate import correlate
-from glra_jax.degradation import blur, degrade, sharp_target
+from glra_jax.degradation import degrade, sharp_target
 from glra_jax.glra import fit_glra
 from glra_jax.inverses import Inverse, pseudo_inverse
 from glra_jax.kernel_families import KernelFamilies, sample_kernel

@@ -120,7 +120,7 @@ def _estimated_noise(
     blurred: np.ndarray, kernel: jax.Array, architecture: Architecture
 ) -> float | np.ndarray:
     """One level, or one for each of the channels that a network takes together."""
-    if not architecture.noise_models:
+    if not architecture.by_image:
         return float(jax.jit(estimate_noise)(blurred))
     levels = np.asarray(jax.jit(estimate_noise_behind_blur)(np.atleast_3d(blurred), kernel))
     return levels if levels.size > 1 else float(levels[0])

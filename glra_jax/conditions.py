@@ -1,22 +1,31 @@
 """What a network is told of a blur kernel and of an image that it is to restore."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import validation
-from glra_jax.degradation import batched
+from glra_jax.blurring import batched
 from glra_jax.geometry import as_batch, goes_together
 from glra_jax.inverses import Inverse
-from glra_jax.networks.architecture import WHITE, Architecture, Condition, Constants
+from glra_jax.networks.architecture import (
+    WHITE,
+    Architecture,
+    Condition,
+    Constants,
+    ImageFacts,
+    image_facts,
+)
 from glra_jax.noise import NoiseModel, mean_level, noise_level
 from glra_jax.noise_behind_blur import estimate_noise_behind_blur
 
 # Of images without clipped pixels, so that none is taken for one.
 _HEADROOM = 1.25
+# Sides of what is looked at for the noise in an image: the largest that it has.
+_LOOKED_AT = (*range(64, 513, 64), 768, 1024)
 
 
 def condition_for(
@@ -98,9 +107,9 @@ def told_for(
     inverse: Inverse | None,
 ) -> Told:
     """Computes all that restoring an image needs besides a model; see `condition_for`."""
-    if architecture.noise_models:
+    if architecture.by_image:
         _check_channels(noise, y)
-        return _told_by_image(constants, kernel, y, noise, architecture=architecture)
+        return _told_by_image(architecture, constants, kernel, y, noise)
     condition = condition_for(architecture, constants, kernel, y, noise=noise, inverse=inverse)
     return told_alike(condition)
 
@@ -124,32 +133,60 @@ def told_alike(condition: Condition) -> Told:
     return Told(jax.tree.map(lambda leaf: leaf[None], condition), one, jnp.inf * one)
 
 
-@partial(jax.jit, static_argnames="architecture")
 def _told_by_image(
+    architecture: Architecture,
     constants: Constants,
     kernel: jax.Array,
-    y: jax.Array,
+    y: Any,
+    noise: jax.typing.ArrayLike | NoiseModel | None,
+) -> Told:
+    together = goes_together(y, architecture)
+    images = as_batch(batched(y), together=together).astype(np.float32)  # NumPy's stay NumPy's
+    return _told_of_each(
+        constants,
+        kernel,
+        _middle(images) if noise is None else images[:, :1, :1],
+        images.max(axis=(1, 2, 3)),
+        image_facts(images),
+        noise,
+        architecture=architecture,
+    )
+
+
+def _middle(images: Any) -> Any:
+    """Cuts out what is enough to estimate the noise, so that few sizes have to be compiled for."""
+    height, width = images.shape[1:3]
+    rows, columns = (
+        slice((size - side) // 2, (size - side) // 2 + side)
+        for size in (height, width)
+        for side in [max((side for side in _LOOKED_AT if side <= size), default=size)]
+    )
+    return images[:, rows, columns]
+
+
+@partial(jax.jit, static_argnames="architecture")
+def _told_of_each(
+    constants: Constants,
+    kernel: jax.Array,
+    looked_at: jax.Array,
+    brightest: jax.Array,
+    facts: ImageFacts,
     noise: jax.typing.ArrayLike | NoiseModel | None,
     *,
     architecture: Architecture,
 ) -> Told:
-    def one(image: jax.Array) -> Told:
-        brightest = image.max()
+    def one(image: jax.Array, brightest: jax.Array, facts: ImageFacts) -> Told:
         saturated = brightest >= WHITE
         scale = jnp.where(saturated | (not architecture.scale_free), 1.0, _HEADROOM * brightest)
         scale = jnp.where(scale > 0, scale, 1.0)
-        if isinstance(noise, NoiseModel):
-            told = noise
-        elif noise is None:
-            told = NoiseModel(estimate_noise_behind_blur(image, kernel))
-        else:
-            told = NoiseModel(noise)
+        level = estimate_noise_behind_blur(image, kernel) if noise is None else noise
+        told = level if isinstance(level, NoiseModel) else NoiseModel(level)
         level, shot = (jnp.asarray(part, jnp.float32) for part in told)
+        seen: Any = {"facts": facts._replace(brightness=facts.brightness / scale)}
         condition = architecture.condition(
-            constants, kernel, noise=NoiseModel(level / scale, shot / scale)
+            constants, kernel, noise=NoiseModel(level / scale, shot / scale), **seen
         )
         white = jnp.where(saturated, 1.0, jnp.inf)
         return Told(condition, scale[None, None, None], white[None, None, None])
 
-    together = goes_together(y, architecture)
-    return jax.vmap(one)(as_batch(batched(y).astype(jnp.float32), together=together))
+    return jax.vmap(one)(looked_at, brightest, facts)

@@ -23,14 +23,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from glra_jax import jpeg, spectra, validation
-
-BOUNDARIES = ("reflect", "edge", "wrap", "valid")
+from glra_jax import validation
+from glra_jax.blurring import batched, blur, unbatched
+from glra_jax.camera import ImagePair, camera_pair
 
 PAPER_GAIN = 1.2
 RELEASE_GAINS = (1.0, 1.2)
@@ -42,8 +42,7 @@ Number = TypeVar("Number", float, jax.Array)
 class Degradation:
     """A protocol by which photographs are degraded.
 
-    The degraded image is `clip(add_noise(gain · (kernel * sharp_target(x))))`. Protocols that are
-    not of that form, or whose truth is drawn too, have `draw_pair` instead of the functions.
+    The degraded image is `clip(add_noise(gain · (kernel * sharp_target(x))))`.
 
     Attributes:
       name: By which programs and `degrade` know it.
@@ -55,8 +54,6 @@ class Degradation:
       draw_gain: `draw_gain(key, count)` draws the unknown brightness factors of `count` images from
         the key that `degrade` is given; None where there are none.
       mean_gain: The mean of those factors.
-      draw_pair: `draw_pair(key, x, kernel, noise, boundary)` makes an `ImagePair` of a photograph
-        `(H, W, C)`, where truth and noise are drawn too; None where they are not.
     """
 
     name: str
@@ -66,24 +63,20 @@ class Degradation:
     mean_offset: Callable[[Any], Any]
     draw_gain: Callable[[jax.Array, int], jax.Array] | None = None
     mean_gain: float = 1.0
-    draw_pair: Callable[..., "ImagePair"] | None = None
 
 
-class ImagePair(NamedTuple):
-    """A degraded photograph, its truth, and what the noise in it is.
+@dataclass(frozen=True)
+class DrawnDegradation:
+    """A protocol of any form, whose truth and noise are drawn too.
 
     Attributes:
-      blurred: `(H, W, C)` in [0, 1].
-      sharp: `(H', W', C)` in [0, 1], what a restoration should give; larger than `blurred` where
-        that was made with the boundary `"valid"`.
-      noise: `(C,)`, standard deviation of the noise where the image is black.
-      shot: `(C,)`, growth of the noise's variance with brightness.
+      name: By which programs and `degrade` know it.
+      draw_pair: `draw_pair(key, x, kernel, noise, boundary)` makes an `ImagePair` of a photograph
+        `(H, W, C)`; the standard deviation of its noise is about `noise`.
     """
 
-    blurred: jax.Array
-    sharp: jax.Array
-    noise: jax.Array
-    shot: jax.Array
+    name: str
+    draw_pair: Callable[..., ImagePair]
 
 
 def degraded_pair(
@@ -113,7 +106,7 @@ def degraded_pair(
       ValueError: as `degrade`.
     """
     record = degradation_named(protocol)
-    if record.draw_pair is not None:
+    if isinstance(record, DrawnDegradation):
         validation.check_float(x, "x")
         validation.check_non_negative(noise, "noise")
         pair = record.draw_pair(key, batched(x)[0], kernel, noise, boundary)
@@ -125,7 +118,7 @@ def degraded_pair(
     return ImagePair(blurred, record.sharp_target(x), level, jnp.zeros_like(level))
 
 
-def degradation_named(name: str) -> Degradation:
+def degradation_named(name: str) -> Degradation | DrawnDegradation:
     """Looks up a protocol.
 
     Args:
@@ -139,66 +132,6 @@ def degradation_named(name: str) -> Degradation:
     """
     validation.check_choice(name, "protocol", tuple(DEGRADATIONS))
     return DEGRADATIONS[name]
-
-
-def convolution_padding(size: int) -> tuple[int, int]:
-    """Counts the pixels before and after that a true convolution with a centred kernel looks at.
-
-    Output `i` sums `k[t] x[i + size // 2 - t]`, for `t` from 0 to `size - 1`.
-    """
-    return size - 1 - size // 2, size // 2
-
-
-def pad_for_kernel(x: jax.Array, shape: tuple[int, ...], boundary: str) -> jax.Array:
-    """Continues `(N, H, W, C)` images by what a kernel of a shape needs; `"valid"` by nothing."""
-    validation.check_choice(boundary, "boundary", BOUNDARIES)
-    if boundary == "valid":
-        return x
-    pads = [convolution_padding(size) for size in shape]
-    return jnp.pad(x, [(0, 0), *pads, (0, 0)], mode=boundary)
-
-
-def batched(x: jax.Array) -> jax.Array:
-    """Views `(H, W)`, `(H, W, C)` or `(N, H, W, C)` as the last."""
-    if x.ndim == 2:
-        return x[None, :, :, None]
-    return x[None] if x.ndim == 3 else x
-
-
-def unbatched(x: jax.Array, ndim: int) -> jax.Array:
-    """Undoes `batched`."""
-    if ndim == 2:
-        return x[0, :, :, 0]
-    return x[0] if ndim == 3 else x
-
-
-def blur(x: jax.Array, kernel: jax.Array, *, boundary: str = "wrap") -> jax.Array:
-    """Convolves images with a blur kernel, through FFTs.
-
-    Args:
-      x: `(H, W)`, `(H, W, C)` or `(N, H, W, C)`.
-      kernel: `(h, w)`, sum 1, not larger than the image.
-      boundary: how the image goes on outside: `"wrap"` (as in the released data), `"reflect"`,
-        `"edge"`; or `"valid"`, where only pixels that need nothing from outside are given back.
-
-    Returns:
-      Array of the shape of `x`, `h - 1` and `w - 1` smaller for `"valid"`.
-
-    Raises:
-      TypeError: integer images or kernels.
-      ValueError: what `check_image` and `check_kernel` refuse, or a kernel larger than the image.
-    """
-    validation.check_image(x, "x")
-    validation.check_kernel(kernel)
-    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-    rank, dtype = x.ndim, x.dtype
-    # FFTs know no half precision.
-    x = batched(x).astype(jnp.promote_types(dtype, jnp.float32))
-    if kernel.shape[0] > x.shape[1] or kernel.shape[1] > x.shape[2]:
-        raise ValueError(f"kernel {kernel.shape} is larger than the image {x.shape[1:3]}")
-    x = pad_for_kernel(x, kernel.shape, boundary)
-    out = spectra.convolve_valid(x, kernel.astype(x.dtype))
-    return unbatched(out, rank).astype(dtype)
 
 
 def sharp_target(x: jax.Array, *, protocol: str = "paper") -> jax.Array:
@@ -217,7 +150,7 @@ def sharp_target(x: jax.Array, *, protocol: str = "paper") -> jax.Array:
     """
     validation.check_float(x, "x")
     degradation = degradation_named(protocol)
-    if degradation.draw_pair is not None:
+    if isinstance(degradation, DrawnDegradation):
         raise ValueError(f"the truth of protocol {protocol!r} is drawn; see degraded_pair")
     return degradation.sharp_target(x)
 
@@ -244,12 +177,16 @@ def noise_deviation(noise: Number, *, protocol: str) -> Number:
       protocol: a name in `DEGRADATIONS`.
 
     Returns:
-      `noise` for `"paper"`; `noise / √12` for `"release"`, whose noise is uniform in [0, `noise`].
+      `noise` for `"paper"` and `"camera"`; `noise / √12` for `"release"`, whose noise is uniform in
+      [0, `noise`].
 
     Raises:
       ValueError: unknown protocol.
     """
-    return degradation_named(protocol).noise_deviation(noise)
+    degradation = degradation_named(protocol)
+    if isinstance(degradation, DrawnDegradation):
+        return noise
+    return degradation.noise_deviation(noise)
 
 
 def degrade(
@@ -281,7 +218,7 @@ def degrade(
     """
     degradation = degradation_named(protocol)
     validation.check_non_negative(noise, "noise")
-    if degradation.draw_pair is not None:
+    if isinstance(degradation, DrawnDegradation):
         validation.check_image(x, "x")
         pair = partial(degraded_pair, protocol=protocol, noise=noise, boundary=boundary)
         if x.ndim < 4:
@@ -313,61 +250,6 @@ def _add_uniform(key: jax.Array, y: jax.Array, noise: jax.typing.ArrayLike) -> j
     return y + noise * jax.random.uniform(key, y.shape, y.dtype)
 
 
-# Of the light in a scene: files hold its power by 1 / 2.2.
-_GAMMA = 2.2
-_DARKEST = 1.0 / 64.0
-
-
-def _camera_pair(
-    key: jax.Array,
-    x: jax.Array,
-    kernel: jax.Array,
-    noise: jax.typing.ArrayLike,
-    boundary: str,
-) -> ImagePair:
-    keys = jax.random.split(key, 12)
-    uniform = [partial(jax.random.uniform, key, dtype=x.dtype) for key in keys]
-    chance = [partial(jax.random.bernoulli, key) for key in keys]
-
-    in_linear_light = chance[0](0.5)
-    light = jnp.where(in_linear_light, x**_GAMMA, x)
-    # Highlights: the brightest tenth of the range up to four times as bright.
-    boost = uniform[1](maxval=3.0) * chance[2](0.7)
-    light = light * (1.0 + boost * (jnp.clip(x.max(axis=-1, keepdims=True) - 0.85, 0) / 0.15) ** 2)
-    exposure = jnp.where(chance[3](0.5), uniform[4](minval=1.0, maxval=1.2), 1.0)
-    scene = exposure * light
-    clean = blur(scene, kernel, boundary=boundary)
-
-    # Of the variance at middle grey, this share grows with the brightness.
-    share = uniform[5]() * chance[6](0.7)
-    variance = jnp.asarray(noise, x.dtype) ** 2 * (
-        1.0 - share + 2.0 * share * jnp.clip(clean, 0, 1)
-    )
-    y = clean + jnp.sqrt(variance) * jax.random.normal(keys[7], clean.shape, clean.dtype)
-    y = jnp.clip(y, 0.0, 1.0)
-
-    # The file: 8 bits, of which a dark exposure uses few; some of them JPEG.
-    file = jnp.where(in_linear_light, jnp.maximum(y, 1e-6) ** (1.0 / _GAMMA), y)
-    brightness = jnp.where(
-        chance[8](0.2), jnp.exp(uniform[9](minval=math.log(_DARKEST), maxval=0.0)), 1.0
-    )
-    rounded = jnp.round(255.0 * brightness * file) / (255.0 * brightness)
-    quality = uniform[10](minval=60.0, maxval=100.0)
-    compressed = jpeg.compress(file, quality=quality)
-    file = jnp.where(chance[11](0.4), compressed, rounded)
-    y = jnp.where(in_linear_light, file**_GAMMA, file)
-
-    # What was added, all in all, where nothing is clipped; the share of it that is shot noise.
-    seen = (clean > 0.0) & (clean < 1.0)
-    count = jnp.maximum(seen.sum(axis=(0, 1)), 1)
-    total = jnp.where(seen, (y - clean) ** 2, 0.0).sum(axis=(0, 1)) / count
-    mean = jnp.maximum(jnp.clip(clean, 0, 1).mean(axis=(0, 1)), 0.05)
-    share = share * mean / (1.0 - share + 2.0 * share * mean) * 2.0
-    return ImagePair(
-        y, jnp.clip(scene, 0.0, 1.0), jnp.sqrt((1.0 - share) * total), share * total / mean
-    )
-
-
 _RECORDS = (
     Degradation(
         "paper",
@@ -385,13 +267,8 @@ _RECORDS = (
         draw_gain=release_gain,
         mean_gain=sum(RELEASE_GAINS) / 2,
     ),
-    Degradation(
-        "camera",
-        sharp_target=_keep,
-        add_noise=_add_gaussian,
-        noise_deviation=lambda noise: noise,
-        mean_offset=lambda noise: 0.0 * noise,
-        draw_pair=_camera_pair,
-    ),
+    DrawnDegradation("camera", camera_pair),
 )
-DEGRADATIONS: dict[str, Degradation] = {record.name: record for record in _RECORDS}
+DEGRADATIONS: dict[str, Degradation | DrawnDegradation] = {
+    record.name: record for record in _RECORDS
+}

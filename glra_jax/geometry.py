@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glra_jax.blurring import Pixels
 from glra_jax.networks.architecture import Architecture, Margins
 
 
@@ -22,7 +23,7 @@ def goes_together(y: jax.Array | np.ndarray, architecture: Architecture) -> bool
     raise ValueError(f"y of shape {y.shape} has {channels} channels; this model takes {taken}")
 
 
-def as_batch(x: jax.Array, *, together: bool) -> jax.Array:
+def as_batch(x: Pixels, *, together: bool) -> Pixels:
     """`(N, H, W, C)` as what goes through a network: itself, or every channel an image."""
     if together:
         return x

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import validation
+from glra_jax.blurring import BOUNDARIES, batched, pad_for_kernel, unbatched
 from glra_jax.conditions import Told, condition_for, told_for
-from glra_jax.degradation import BOUNDARIES, batched, pad_for_kernel, unbatched
 from glra_jax.deprecated.model_keywords import inverse_keywords, linear_keywords
 from glra_jax.geometry import as_batch, extend, goes_together, shape_of
 from glra_jax.inverses import Inverse

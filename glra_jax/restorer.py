@@ -70,7 +70,8 @@ class Restorer:
       kernel: the blur kernel.
       noise: standard deviation of the noise; None where it is estimated at each call.
       inverse: how the kernel is inverted, None as the model has it.
-      condition: what the network is told of kernel and noise; None where the noise is estimated.
+      condition: what the network is told of kernel and noise; None where that depends on the
+        image, as where its noise is estimated.
       prepared: what the network computes once for tiles of this size.
       tile: height and width of the tiles that images are restored in; static.
       method: of computing; static.
@@ -122,7 +123,7 @@ class Restorer:
         architecture = self.model.architecture
         check_settings(kernel, architecture, noise, inverse)
         changed = replace(self, kernel=kernel, noise=noise, inverse=inverse, condition=None)
-        if architecture.noise_models or (noise is None and architecture.uses_noise(inverse)):
+        if architecture.by_image or (noise is None and architecture.uses_noise(inverse)):
             return changed  # what the network is told depends on each image
         condition = condition_for(
             architecture, self.model.constants, kernel, None, noise=noise, inverse=inverse
@@ -130,7 +131,7 @@ class Restorer:
         return replace(changed, condition=condition)
 
     def told_of(self, y: np.ndarray) -> Told:
-        """Computes what restoring an image needs; estimates its noise where that is not known."""
+        """Computes what restoring an image needs, as the noise in it where that is not known."""
         if self.condition is not None:
             return told_alike(self.condition)
         return told_for(

@@ -162,6 +162,17 @@ def test_tiles_give_the_whole(model, blurred, boundary):
     assert np.sqrt(np.mean((tiles - whole) ** 2)) < 0.5 / 255
 
 
+def test_a_grey_tile_of_a_colour_photograph_is_restored_as_in_the_whole(model, blurred):
+    """What is grey is asked of the whole: a network gives another colour to what is not."""
+    y = np.array(blurred)
+    y[:, 56:] = y[:, 56:, :1]
+    whole = deconvolve(y, KERNEL, model, noise=0.01)
+    tiles = gx.prepare(model, KERNEL, tile=(96, 24), noise=0.01)(y)
+    colour = np.abs(whole - whole.mean(axis=-1, keepdims=True))[:, 96:].max()
+    assert colour > 0.02  # the network's doing, which a tile that went as grey would lack
+    np.testing.assert_allclose(tiles[:, 96:], whole[:, 96:], atol=0.02)
+
+
 @pytest.mark.slow
 def test_vmap_is_one_after_the_other(model, blurred):
     kernels = jnp.stack([KERNEL, KERNEL[::-1]])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glra_jax.degradation import convolution_padding
+from glra_jax.blurring import convolution_padding
 from glra_jax.metrics import SMALLEST_SSIM_SIDE
 
 

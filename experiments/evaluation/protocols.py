@@ -22,7 +22,14 @@ import numpy as np
 from experiments.evaluation.camera import make_camera_file
 from experiments.evaluation.cases import Case, as_floats, valid_part
 from glra_jax import validation
-from glra_jax.degradation import DEGRADATIONS, blur, degradation_named, degraded_pair
+from glra_jax.blurring import blur
+from glra_jax.degradation import (
+    DEGRADATIONS,
+    Degradation,
+    degradation_named,
+    degraded_pair,
+    noise_deviation,
+)
 
 Borders = Literal["crop", "full"]
 
@@ -76,8 +83,9 @@ def protocol_named(name: str) -> Protocol:
     validation.check_choice(name, "protocol", (*DEGRADATIONS, *PROTOCOLS))
     if name in PROTOCOLS:
         return PROTOCOLS[name]
-    deviation = degradation_named(name).noise_deviation
-    return Protocol(name, partial(_make_circular, protocol=name), deviation)
+    return Protocol(
+        name, partial(_make_circular, protocol=name), partial(noise_deviation, protocol=name)
+    )
 
 
 def round_to_8_bits(image: np.ndarray) -> np.ndarray:
@@ -99,7 +107,8 @@ def _make_circular(
 ) -> Case:
     x = as_floats(pixels)
     pair = _degrade(key, x, kernel, protocol=protocol, noise=noise)
-    draw_gain = degradation_named(protocol).draw_gain
+    record = degradation_named(protocol)
+    draw_gain = record.draw_gain if isinstance(record, Degradation) else None
     gain = None if draw_gain is None else float(draw_gain(key, 1)[0])
     return Case(name, np.asarray(pair.blurred), np.asarray(pair.sharp), kernel, gain)
 

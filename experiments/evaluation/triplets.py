@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.evaluation.cases import Case, PendingCase, as_floats
-from glra_jax.degradation import blur
+from glra_jax.blurring import blur
 from glra_jax.photo_files import read_kernel, read_photo
 
 _ENDINGS = ("batch", "gt", "kernel")

@@ -14,7 +14,7 @@ import glra_jax as gx
 from experiments.evaluation.model_files import faithful
 from experiments.paper_figures.inverses import blurred_photographs
 from experiments.pictures.drawing import Track, new_figure, show_image, silent
-from glra_jax.degradation import pad_for_kernel
+from glra_jax.blurring import pad_for_kernel
 from glra_jax.networks.low_rank import HALO
 
 # Flax names of the layers whose outputs are shown, by the paper's number.

@@ -15,9 +15,11 @@ the core of the faithful network, for instance. Images are `(N, H, W, C)` float3
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from glra_jax import validation
 from glra_jax.inverses import Inverse
@@ -33,6 +35,25 @@ Margins = tuple[tuple[int, int], tuple[int, int]]
 
 # From here on a pixel is taken for clipped.
 WHITE = 0.9975
+
+
+class ImageFacts(NamedTuple):
+    """What a tile of an image cannot know of the whole.
+
+    Attributes:
+      grey: 1 where all channels are the same, else 0; scalar.
+      brightness: mean of each channel, `(C,)`.
+    """
+
+    grey: jax.typing.ArrayLike
+    brightness: jax.typing.ArrayLike
+
+
+def image_facts(images: jax.Array | np.ndarray) -> ImageFacts:
+    """Looks at images `(..., H, W, C)`; in NumPy, which compiles nothing, at those of NumPy."""
+    xp: Any = np if isinstance(images, np.ndarray) else jnp
+    grey = xp.all(images == images[..., :1], axis=(-3, -2, -1)).astype(np.float32)
+    return ImageFacts(grey, images.mean(axis=(-3, -2), dtype=np.float32))
 
 
 def without_margins(x: jax.Array, margins: Margins) -> jax.Array:
@@ -53,7 +74,8 @@ class Architecture(abc.ABC):
       initializations: names of its initialisations, the default first.
       sees_frame: whether `apply` takes `inside=`, `(N, H, W, 1)`: 1 in the frame and 0 outside;
         None if all is inside.
-      noise_models: whether `condition` takes a `NoiseModel` as noise; else, one level.
+      by_image: whether there is a condition for each image, so that `condition` takes a
+        `NoiseModel` as noise, and `facts=`, the `ImageFacts`; else, one noise level.
       scale_free: whether images are scaled before `apply` and back after it, so that one k times as
         dark is restored k times as dark; `apply` then does not clip.
       layer_rates: learning rates of the layers (the first level of the params) against each other;
@@ -66,7 +88,7 @@ class Architecture(abc.ABC):
     joint_channels: ClassVar[tuple[int, ...]] = (1,)
     initializations: ClassVar[tuple[str, ...]] = ("random",)
     sees_frame: ClassVar[bool] = False
-    noise_models: ClassVar[bool] = False
+    by_image: ClassVar[bool] = False
     scale_free: ClassVar[bool] = False
     layer_rates: ClassVar[Mapping[str, float]] = {}
     tile_side: ClassVar[int] = 320
@@ -205,7 +227,7 @@ class Architecture(abc.ABC):
         Args:
           constants: of the model.
           kernel: `(h, w)`, sum 1.
-          noise: standard deviation of the noise, scalar; where `noise_models`, a model of it.
+          noise: standard deviation of the noise, scalar; where `by_image`, a model of it.
           inverse: in place of `default_inverse`; None unless there is one.
 
         Returns:

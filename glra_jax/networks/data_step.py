@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from glra_jax import validation
-from glra_jax.degradation import convolution_padding
+from glra_jax.blurring import convolution_padding
 from glra_jax.networks.architecture import Margins, without_margins
 from glra_jax.spectra import convolve_valid
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from glra_jax import validation
+from glra_jax.blurring import convolution_padding
 from glra_jax.cores import deconvolution_core, unscaled_core
-from glra_jax.degradation import convolution_padding
 from glra_jax.glra import fit_glra
 from glra_jax.inverses import Inverse, sample_inverses
 from glra_jax.kernel_families import KernelFamilies

@@ -21,7 +21,14 @@ import numpy as np
 
 from glra_jax import spectra, validation
 from glra_jax.inverses import Inverse
-from glra_jax.networks.architecture import WHITE, Architecture, Constants, Margins, Params
+from glra_jax.networks.architecture import (
+    WHITE,
+    Architecture,
+    Constants,
+    ImageFacts,
+    Margins,
+    Params,
+)
 from glra_jax.networks.unet import MULTIPLE, UNet
 from glra_jax.noise import NoiseModel
 
@@ -38,6 +45,8 @@ _LAST_WEIGHTS = (1000.0,)
 _LAST_FLOOR = (3e-3,)
 # A step leaves the frequencies below this gradient power to the data: brightness is kept.
 _LOW = 0.1
+# What is taken to be known of an image that nobody has looked at.
+_UNSEEN = ImageFacts(grey=0.0, brightness=0.5)
 # Loss of the images between the stages, against 1 of the last.
 _INTERMEDIATE = 0.2
 
@@ -49,11 +58,15 @@ class UnrolledCondition(NamedTuple):
       kernel: `(..., h, w)`, the blur kernel.
       noise: `(..., 3)`, standard deviation of the noise in each channel where the image is black.
       shot: `(..., 3)`, growth of the noise's variance with brightness.
+      brightness: `(..., 3)`, mean of each channel of the whole image.
+      grey: `(...)`, 1 where the channels of the whole image are the same, else 0.
     """
 
     kernel: jax.Array
     noise: jax.Array
     shot: jax.Array
+    brightness: jax.Array
+    grey: jax.Array
 
 
 class _Strengths(nn.Module):
@@ -122,12 +135,12 @@ class UnrolledNet(nn.Module):
         )[:, None]
         power = transfer.real**2 + transfer.imag**2
         gradient = spectra.gradient_power(grid)
-        told = condition.noise[:, :channels], condition.shot[:, :channels]
-        variance = told[0] ** 2 + told[1] * jnp.mean(jnp.clip(blurred, 0, 1), axis=(2, 3))
-        grey = _is_grey(y)
+        noise, shot = condition.noise[:, :channels], condition.shot[:, :channels]
+        variance = noise**2 + shot * condition.brightness[:, :channels]
+        grey = condition.grey[:, None, None, None]
         deviation = jnp.sqrt(
-            told[0][:, None, None] ** 2
-            + told[1][:, None, None] * jnp.clip(y[:, inner, inner], 0, 1)
+            noise[:, None, None] ** 2
+            + shot[:, None, None] * jnp.clip(y[:, inner, inner], 0, 1)
             + 1e-12
         )
         level = jnp.log10(jnp.mean(variance, axis=1) + 1e-7)[:, None, None, None] / 2 + 2.0
@@ -136,8 +149,7 @@ class UnrolledNet(nn.Module):
             """Applies a U-Net to cropped images `(N, C, H, W)` and what is known besides."""
             size = y.shape[1] - 2 * rim, y.shape[2] - 2 * rim
             maps = [_in_colour(jnp.moveaxis(image, 1, 3)) for image in images]
-            grey_map = grey.astype(jnp.float32)[:, None, None, None]
-            constants = jnp.concatenate([level, grey_map, gains[:, None, None]], axis=3)
+            constants = jnp.concatenate([level, grey, gains[:, None, None]], axis=3)
             maps += [
                 _in_colour(20.0 * deviation),
                 inside[:, inner, inner],
@@ -145,7 +157,7 @@ class UnrolledNet(nn.Module):
             ]
             out = UNet(self.features, self.blocks, name=name)(jnp.concatenate(maps, axis=3))
             mean = out.mean(axis=3, keepdims=True)
-            out = mean if channels == 1 else jnp.where(grey[:, None, None, None], mean, out)
+            out = mean if channels == 1 else jnp.where(grey > 0, mean, out)
             return jnp.moveaxis(out, 3, 1)
 
         def amplification(filters: jax.Array) -> jax.Array:
@@ -219,11 +231,6 @@ def _unexplained(y: jax.Array, again: jax.Array) -> jax.Array:
     return jnp.where(y <= _BLACK, jnp.minimum(left, 0.0), left)
 
 
-def _is_grey(y: jax.Array) -> jax.Array:
-    """Tells which images `(N, H, W, C)` have channels that are the same, `(N,)`."""
-    return jnp.all(y == y[..., :1], axis=(1, 2, 3))
-
-
 def _in_colour(x: jax.Array) -> jax.Array:
     """Repeats the channel of grey images `(N, H, W, C)`."""
     return jnp.repeat(x, 3, axis=3) if x.shape[3] == 1 else x
@@ -243,7 +250,7 @@ class Unrolled(Architecture):
     joint_channels: ClassVar[tuple[int, ...]] = (1, 3)
     sees_frame: ClassVar[bool] = True
     scale_free: ClassVar[bool] = True
-    noise_models: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
     tile_side: ClassVar[int] = 768
 
     stages: int = 2
@@ -286,7 +293,7 @@ class Unrolled(Architecture):
         nothing = jnp.zeros((1, 3), jnp.float32)
         (rim, _), _ = self.margins((1, 1))
         image = jnp.zeros((1, *(2 * rim + MULTIPLE,) * 2, 3), jnp.float32)
-        condition = UnrolledCondition(kernel, nothing, nothing)
+        condition = UnrolledCondition(kernel, nothing, nothing, nothing, jnp.zeros(1))
         params: Params = self._module(rim).init(key, image, condition, image[..., :1])["params"]
         return params
 
@@ -316,11 +323,21 @@ class Unrolled(Architecture):
         *,
         noise: NoiseModel,
         inverse: Inverse | None = None,
+        facts: ImageFacts = _UNSEEN,
     ) -> UnrolledCondition:
-        """The blur kernel and the noise as they are."""
+        """The blur kernel, the noise and the facts as they are."""
         del constants, inverse
-        level, shot = (jnp.broadcast_to(jnp.asarray(part, jnp.float32), (3,)) for part in noise)
-        return UnrolledCondition(jnp.asarray(kernel, jnp.float32), level, shot)
+        level, shot, brightness = (
+            jnp.broadcast_to(jnp.asarray(part, jnp.float32), (3,))
+            for part in (*noise, facts.brightness)
+        )
+        return UnrolledCondition(
+            jnp.asarray(kernel, jnp.float32),
+            level,
+            shot,
+            brightness,
+            jnp.asarray(facts.grey, jnp.float32),
+        )
 
     def iterates(
         self,

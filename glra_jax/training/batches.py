@@ -6,15 +6,16 @@ an accelerator never waits for the host.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from glra_jax.blurring import convolution_padding
 from glra_jax.datasets.packing import PackedPhotographs, random_patch
-from glra_jax.degradation import convolution_padding, degraded_pair
+from glra_jax.degradation import degraded_pair
 from glra_jax.kernel_families import sample_kernel
-from glra_jax.networks.architecture import Condition, Constants
+from glra_jax.networks.architecture import Condition, Constants, image_facts
 from glra_jax.noise import NoiseModel, mean_level
 from glra_jax.training.config import TrainConfig
 
@@ -96,6 +97,7 @@ def make_batch(
             sharp = jnp.where(grey, sharp[..., :1], sharp)
             first = (jnp.where(grey, part[:1], part) for part in (pair.noise, pair.shot))
             pair = pair._replace(**dict(zip(("noise", "shot"), first, strict=True)))
+        facts = image_facts(blurred)
         inside = jnp.ones((*blurred.shape[:2], 1), jnp.float32)
         if architecture.sees_frame:
             blurred, inside = framed(frame_key, blurred, config)
@@ -106,8 +108,11 @@ def make_batch(
             factor = jnp.where(jax.random.bernoulli(wrong_key), jnp.exp(error), 1.0)
             told = factor * pair.noise, factor**2 * pair.shot
         model = NoiseModel(*told)
+        by_image: Any = {"noise": model, "facts": facts}
         condition = architecture.condition(
-            constants, kernel, noise=model if architecture.noise_models else mean_level(model)
+            constants,
+            kernel,
+            **(by_image if architecture.by_image else {"noise": mean_level(model)}),
         )
         return Batch(blurred, condition, sharp, inside)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from glra_jax.datasets.packing import PackedPhotographs
-from glra_jax.degradation import degradation_named, noise_deviation
+from glra_jax.degradation import DrawnDegradation, degradation_named, noise_deviation
 from glra_jax.model import Model
 from glra_jax.networks.architecture import Constants, Params, without_margins
 from glra_jax.training.batches import Batch, training_batch
@@ -75,7 +75,7 @@ def initial_params(config: TrainConfig, constants: Constants) -> Params:
 def mean_brightness(protocol: str, noise: tuple[float, float]) -> tuple[float, float]:
     """Factor and offset by which blurred images are brighter than the truth on the mean."""
     degradation = degradation_named(protocol)
-    if degradation.draw_gain is None:
+    if isinstance(degradation, DrawnDegradation) or degradation.draw_gain is None:
         return 1.0, 0.0  # noise alone, of which weights that restore know nothing
     return degradation.mean_gain, sum(degradation.mean_offset(level) for level in noise) / 2
 
