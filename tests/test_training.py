@@ -232,6 +232,44 @@ def test_optimizer_is_soap_with_the_penalty_in_the_gradient(layer_rates):
         assert np.abs(found[layer]["kernel"] - adam[layer]["kernel"]).max() > 0.02
 
 
+def test_optimizer_is_muon_for_filters_and_adamw_for_the_rest():
+    """Updates of filters are orthogonal, of the size of AdamW's; one step from momenta of zero."""
+    config = TrainConfig(
+        architecture=Refinement(),
+        optimizer="muon",
+        schedule="polynomial",
+        learning_rate=0.1,
+        steps=10,
+        layer_rates="uniform",
+        weight_decay=0.05,
+    )
+    rng = np.random.default_rng(0)
+    shapes = {"filters": (3, 3, 20, 24), "matrix": (40, 24), "small": (2, 3), "bias": (24,)}
+    params, gradient = (
+        {"layer": {name: np.float32(rng.normal(size=shape)) for name, shape in shapes.items()}}
+        for _ in range(2)
+    )
+    found = optimize(config, params, [gradient])[-1]["layer"]
+    update = {
+        name: (params["layer"][name] - found[name]) / 0.1 - 0.05 * params["layer"][name]
+        for name in shapes
+    }
+    for name in ("filters", "matrix"):
+        matrix, slope = (x.reshape(-1, 24) for x in (update[name], gradient["layer"][name]))
+        u, _, v = np.linalg.svd(slope, full_matrices=False)
+        # Newton-Schulz leaves singular values from about 0.7 to 1.2.
+        values = np.diagonal(u.T @ matrix @ v.T) / (0.2 * max(matrix.shape) ** 0.5)
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+        rest = matrix - u @ (np.diagonal(u.T @ matrix @ v.T)[:, None] * v)
+        assert np.abs(rest).max() < 0.05 * np.abs(matrix).max()
+    for name in ("small", "bias"):
+        nesterov = 1.0 + 0.9 * 0.1 / (1.0 - 0.9**2)
+        np.testing.assert_allclose(
+            update[name], nesterov * np.sign(gradient["layer"][name]), atol=2e-4
+        )
+
+
 def test_tuned_rates_scale_the_steps_layer_by_layer():
     uniform = replace(DEFAULT, schedule="halving", learning_rate=1.0, layer_rates="uniform")
     rng = np.random.default_rng(1)

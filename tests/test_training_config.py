@@ -151,7 +151,7 @@ def test_crop_leaves_room_for_the_largest_blur():
         ({"weight_decay": -1e-5}, "weight_decay must be .* at least 0, got -1e-05"),
         ({"loss": "ssim"}, "loss must be one of squared, psnr, psnr-ssim, got 'ssim'"),
         ({"loss": "psnr-ssim", "patch": 160}, "restored patches of 11 pixels, got 10"),
-        ({"optimizer": "sgd"}, "optimizer must be one of adam, adamw, soap, got 'sgd'"),
+        ({"optimizer": "sgd"}, "optimizer must be one of adam, adamw, soap, muon, got 'sgd'"),
         ({"noise": (0.02, 0.01)}, r"noise must be a range .* got \(0.02, 0.01\)"),
         ({"noise": (-0.01, 0.01)}, r"noise must be a range .* got \(-0.01, 0.01\)"),
         ({"patch": 150}, "patch 150 is too small: the architecture takes 150 pixels off"),

@@ -38,8 +38,8 @@ class TrainConfig(Generic[A]):
       basis_kernels: Number of kernels that what is not trained (a basis) is fitted on, at least 1.
       loss: Squared error, as in the paper; mean PSNR, to which easy examples count as much; or mean
         PSNR and SSIM, which keeps more detail.
-      optimizer: Adam, as in the paper; AdamW, whose weight decay is its own; or SOAP, which learns
-        the refining layers of the faithful network much faster.
+      optimizer: Adam, as in the paper; AdamW, whose weight decay is its own; SOAP, which learns the
+        refining layers of the faithful network much faster; or Muon, for networks of wide layers.
       clip_norm: Largest norm of the gradient, which is scaled down to it; 0 leaves it as it is.
       average: Decay a step of the running average of the weights that is the result; 0 takes the
         last weights.
@@ -48,8 +48,8 @@ class TrainConfig(Generic[A]):
       halve_every: Steps between halvings, at least 1.
       warmup: Steps of linear rise before the schedule "cosine", at least 0.
       layer_rates: The same rate in all layers, or the architecture's rates by layer.
-      weight_decay: L2 penalty, at least 0, added to the gradient before the optimiser (AdamW: after
-        it).
+      weight_decay: L2 penalty, at least 0, added to the gradient before the optimiser (AdamW and
+        Muon: after it).
     """
 
     architecture: A
@@ -66,7 +66,7 @@ class TrainConfig(Generic[A]):
     kernels: KernelFamilies = field(default_factory=KernelFamilies)
     basis_kernels: int = 300
     loss: Literal["squared", "psnr", "psnr-ssim"] = "squared"
-    optimizer: Literal["adam", "adamw", "soap"] = "adam"
+    optimizer: Literal["adam", "adamw", "soap", "muon"] = "adam"
     clip_norm: float = 0.0
     average: float = 0.0
     learning_rate: float = 1e-3
