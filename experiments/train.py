@@ -132,7 +132,8 @@ def start_or_resume(
     if checkpoints.latest_step() is None:
         constants, params = (None, None) if adopted is None else adopted
         if constants is None:
-            print(f"fitting what is not trained on {config.basis_kernels} blur kernels")
+            if jax.tree.leaves(config.architecture.abstract_constants()):
+                print(f"fitting what is not trained on {config.basis_kernels} blur kernels")
             constants = cached_training_constants(config, options.cache or default_cache_folder())
         if params is None:
             params = initial_params(config, constants)

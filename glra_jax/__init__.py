@@ -17,11 +17,11 @@ from glra_jax.lowrank import Basis, project, reconstruct
 from glra_jax.metrics import psnr, ssim, ssim_volume
 from glra_jax.model import Model, initial_model
 from glra_jax.model_files import available_models, load_model, save_model
-from glra_jax.networks import Architecture, Glra
+from glra_jax.networks import Architecture, Glra, Unrolled
 from glra_jax.networks.data_step import DataStep
 from glra_jax.networks.deconv_net import DeconvNet
 from glra_jax.networks.initialization import init_params
-from glra_jax.noise import estimate_noise, estimate_noise_by_channel
+from glra_jax.noise import NoiseModel, estimate_noise, estimate_noise_by_channel
 from glra_jax.restoration import deconvolve, deconvolve_linear
 from glra_jax.restorer import Restorer, even_tile, prepare
 
@@ -36,7 +36,9 @@ __all__ = [
     "Inverse",
     "KernelFamilies",
     "Model",
+    "NoiseModel",
     "Restorer",
+    "Unrolled",
     "available_models",
     "blur",
     "correlate",

@@ -52,7 +52,7 @@ def deconvolve(
         `"wrap"`, for circular blur; or `"valid"`, where nothing is made up and the result is
         smaller by the margins of the model's architecture (the faithful network: `support - 1`).
       noise: standard deviation of the noise in `y`; for models that look at channels together also
-        one for each channel, or a `glra_jax.noise.NoiseModel`. None estimates it where the model
+        one for each channel, or a `glra_jax.NoiseModel`. None estimates it where the model
         depends on it: for each image and channel, or, by the low-rank networks, from all of `y`.
       inverse: how the model's network inverts the blur kernel; None takes what it was trained with.
         Only for the low-rank networks; their step back to the data has its own strength.
