@@ -1,6 +1,7 @@
 """Draws a model beside the best classical method: `python -m experiments.showcase`.
 
-Four photographs: Gaussian, disk and motion blur, and motion blur of overexposed lights.
+Five photographs: Gaussian, disk and motion blur, motion blur of overexposed lights, and what a
+camera stores of a shaken photograph.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from tqdm import tqdm
 
 import glra_jax as gx
 from experiments.baselines import BASELINES, baseline_named
+from experiments.evaluation.camera import Camera, draw_shake, make_camera_file
+from experiments.evaluation.cases import Case
 from experiments.evaluation.sheet import Example, draw_sheet
 from glra_jax import validation
 from glra_jax.atomic_files import write_atomically
@@ -33,6 +36,7 @@ class Scene:
       size: side of the blur kernel.
       exposure: factor on the brightness; above 1, lights leave the sensor's range.
       corner: top and left of the part that is taken.
+      camera: what takes the photograph and is shaken; blur and noise are plain if not given.
     """
 
     photograph: str
@@ -40,6 +44,7 @@ class Scene:
     size: int
     exposure: float = 1.0
     corner: tuple[int, int] = (0, 0)
+    camera: Camera | None = None
 
 
 SCENES = (
@@ -47,6 +52,7 @@ SCENES = (
     Scene("coffee", "disk", 25, corner=(60, 100)),
     Scene("chelsea", "motion", 27, corner=(0, 40)),
     Scene("rocket", "motion", 27, exposure=1.6, corner=(100, 120)),
+    Scene("chelsea", "motion", 25, corner=(0, 40), camera=Camera(quality=95)),
 )
 _PART = (300, 400)  # rows and columns
 _EDGE = 16  # not shown and not scored: it depends on the continuation outside the frame
@@ -54,13 +60,14 @@ _EDGE = 16  # not shown and not scored: it depends on the continuation outside t
 
 @dataclass(frozen=True)
 class ShowcaseOptions:
-    """Restores four degraded photographs by a model and by classical methods, and draws the best.
+    """Restores five degraded photographs by a model and by classical methods, and draws the best.
 
     Attributes:
       output: PNG file.
       model: name or file of the model.
       baselines: classical methods; of each photograph the one of highest PSNR is shown.
-      noise: standard deviation of the noise, above 0; all methods know it.
+      noise: standard deviation of the noise, above 0, where it is not a camera's. All methods know
+        the level.
       overwrite: allow the file to be replaced.
     """
 
@@ -78,44 +85,65 @@ class ShowcaseOptions:
             baseline_named(baseline)
 
 
-def degrade_scene(scene: Scene, key: jax.Array, noise: float) -> tuple[jax.Array, ...]:
-    """Makes the truth, the blurred image and the kernel; both images as a sensor clips them.
-
-    Light is blurred before the sensor clips it, so that bright lights smear white.
-    """
+def degrade_scene(scene: Scene, key: jax.Array, noise: float) -> Case:
+    """Blurs light before the sensor clips it, so that bright lights smear white."""
     photographs = embedded_photographs("train") | embedded_photographs("test")
     (top, left), (height, width) = scene.corner, _PART
     part = photographs[scene.photograph][top : top + height, left : left + width]
+    if scene.camera is not None:
+        kernel_key, key = jax.random.split(key)
+        shake = np.asarray(draw_shake(kernel_key, size=scene.size))
+        return make_camera_file(scene.photograph, part, shake, key, camera=scene.camera)
     light = scene.exposure * jnp.asarray(part, jnp.float32) / 255.0
     kernel = blur_family(scene.family).example(scene.size)
     blurred = gx.blur(light, kernel, boundary="valid")
     blurred = blurred + noise * jax.random.normal(key, blurred.shape)
     edge = scene.size // 2
-    return jnp.clip(light[edge:-edge, edge:-edge], 0.0, 1.0), jnp.clip(blurred, 0.0, 1.0), kernel
+    sharp = light[edge:-edge, edge:-edge]
+    return Case(
+        scene.photograph,
+        np.asarray(jnp.clip(blurred, 0.0, 1.0)),
+        np.asarray(jnp.clip(sharp, 0.0, 1.0)),
+        np.asarray(kernel),
+        gain=None,
+        noise=noise,
+    )
+
+
+def describe(scene: Scene, noise: float) -> str:
+    """The heading of a photograph."""
+    if scene.camera is not None:
+        return f"shaken camera, {scene.camera.words}"
+    lights = ", lights blown out" if scene.exposure > 1 else ""
+    return f"{scene.family} blur, {noise:.0%} noise{lights}"
 
 
 def restore_scene(
     scene: Scene, key: jax.Array, model: gx.Model, options: ShowcaseOptions
 ) -> Example:
     """Restores one photograph by all methods; blurred, best baseline and model are shown."""
-    sharp, blurred, kernel = degrade_scene(scene, key, options.noise)
+    case = degrade_scene(scene, key, options.noise)
+    blurred, kernel = jnp.asarray(case.blurred), jnp.asarray(case.kernel)
     restored = {"blurred": blurred}
-    restored |= {
-        name: BASELINES[name].restore(blurred, kernel, noise=options.noise, family=scene.family)
-        for name in tqdm(options.baselines, desc=scene.photograph, unit="method")
-    }
-    restored[options.model] = gx.deconvolve(blurred, kernel, model, noise=options.noise)
+    for name in tqdm(options.baselines, desc=scene.photograph, unit="method"):
+        restored[name] = BASELINES[name].restore(
+            blurred, kernel, noise=case.noise, family=scene.family
+        )
+    restored[options.model] = gx.deconvolve(blurred, kernel, model, noise=case.noise)
     inner = (slice(_EDGE, -_EDGE),) * 2
-    images = {name: jnp.clip(image[inner], 0.0, 1.0) for name, image in restored.items()}
-    scores = {name: float(gx.psnr(image, sharp[inner])) for name, image in images.items()}
+    finish = case.finish or (lambda image: np.clip(image, 0.0, 1.0))
+    images = {name: finish(np.asarray(image))[inner] for name, image in restored.items()}
+    scores = {
+        name: float(gx.psnr(jnp.asarray(image), jnp.asarray(case.sharp[inner])))
+        for name, image in images.items()
+    }
     best = max(options.baselines, key=scores.__getitem__)
     shown = ("blurred", best, options.model)
-    lights = ", lights blown out" if scene.exposure > 1 else ""
     return Example(
-        name=f"{scene.family} blur, {options.noise:.0%} noise{lights}",
-        kernel=np.asarray(kernel),
-        sharp=np.asarray(sharp[inner]),
-        images={name: np.asarray(images[name]) for name in shown},
+        name=describe(scene, options.noise),
+        kernel=case.kernel,
+        sharp=case.sharp[inner],
+        images={name: images[name] for name in shown},
         scores=scores,
     )
 

@@ -9,7 +9,9 @@ from PIL import Image
 
 import glra_jax as gx
 from experiments import showcase
+from experiments.evaluation.camera import Camera, to_srgb
 from experiments.showcase import Scene, ShowcaseOptions, degrade_scene, main, restore_scene
+from glra_jax.datasets import embedded_photographs
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +22,8 @@ def small(monkeypatch):
 
 def test_lights_are_blurred_before_they_are_clipped():
     scene = Scene("coffee", "gaussian", 9, exposure=3.0, corner=(60, 140))
-    sharp, blurred, kernel = (np.asarray(a) for a in degrade_scene(scene, jax.random.key(0), 1e-6))
+    case = degrade_scene(scene, jax.random.key(0), 1e-6)
+    sharp, blurred, kernel = case.sharp, case.blurred, case.kernel
     assert sharp.shape == blurred.shape == (82, 92, 3)
     assert sharp.max() == blurred.max() == 1.0
     # Blurring what is clipped already gives less light than clipping what is blurred.
@@ -49,6 +52,22 @@ def test_the_program_writes_a_picture_once(tmp_path, capsys):
     assert "disk blur, 1% noise: PSNR in dB: blurred" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"show\.png exists"):
         main(arguments)
+
+
+def test_what_a_camera_stores_is_restored_in_linear_light(small_model, monkeypatch):
+    monkeypatch.setattr(showcase, "_EDGE", 10)
+    scene = Scene("coffee", "motion", 9, corner=(60, 140), camera=Camera())
+    case = degrade_scene(scene, jax.random.key(1), 0.5)
+    assert case.noise < 0.02  # the camera's
+    options = ShowcaseOptions(model="small", baselines=("wiener",))
+    example = restore_scene(scene, jax.random.key(1), small_model, options)
+    assert example.name == "shaken camera, 10000 electrons, read noise 5, 8 bits"
+    np.testing.assert_allclose(
+        example.images["blurred"], to_srgb(case.blurred)[10:-10, 10:-10], atol=1e-6
+    )
+    photograph = embedded_photographs("train") | embedded_photographs("test")
+    part = photograph["coffee"][60:150, 140:240][4 + 10 : -4 - 10, 4 + 10 : -4 - 10]
+    np.testing.assert_allclose(example.sharp, part / 255.0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
