@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from experiments.pictures.training_sheet import save_curve, save_sheet
 from experiments.training_runs.held_out import restore_held_out, score_table
+from experiments.training_runs.lock import only_run_in
 from experiments.training_runs.options import TrainOptions, describe_run, parse
 from experiments.training_runs.photographs import load_packed
 from glra_jax.atomic_files import write_atomically
@@ -61,7 +62,10 @@ def train(options: TrainOptions) -> None:
     mesh = data_mesh(config.batch // len(config.protocols))
     print(f"{len(mesh.devices.flat)} of {jax.device_count()} {jax.default_backend()} device(s)")
 
-    with Checkpoints(folder / "checkpoints", description=description) as checkpoints:
+    with (
+        only_run_in(folder),
+        Checkpoints(folder / "checkpoints", description=description) as checkpoints,
+    ):
         if checkpoints.latest_step() is None:
             check_unused(folder, config)
         state, constants = start_or_resume(options, checkpoints, mesh, adopted)

@@ -1,19 +1,23 @@
 """What the training program refuses, with nothing overwritten."""
 
+import subprocess
+import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import skimage.data
 import skimage.metrics
 from PIL import Image
-from training_program_helpers import FOLDER, TINY, refused
+from training_program_helpers import FOLDER, ROOT, TINY, refused
 
 import glra_jax as gx
 from experiments.train import main
+from experiments.training_runs.lock import only_run_in
 from experiments.training_runs.options import describe_run, parse
 from experiments.training_runs.photographs import load_packed
-from glra_jax.training.checkpoints import Checkpoints, Saved
+from glra_jax.training.checkpoints import CheckpointError, Checkpoints, Saved
 from glra_jax.training.step import TrainState
 
 pytestmark = pytest.mark.usefixtures("basis_cache")
@@ -49,6 +53,38 @@ def test_a_work_directory_of_other_images(workdir, tmp_path):
 def test_a_checkpoint_of_other_arrays(workdir, images):
     arguments = [*TINY, *FOLDER, str(images), "--workdir", str(workdir)]
     refused(arguments, "checkpoints.10 cannot be read", folder=workdir)
+
+
+def test_a_work_directory_where_a_run_is_at_work(workdir, images):
+    """Held by another process, which is killed: nothing of the lock is left behind."""
+    arguments = [*TINY, *FOLDER, str(images), "--workdir", str(workdir)]
+    hold = (
+        "import sys, time, pathlib\n"
+        "from experiments.training_runs.lock import only_run_in\n"
+        "with only_run_in(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", hold, str(workdir)], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline() == b"held\n"
+        refused(arguments, "another run is at work in .*work; wait", folder=workdir)
+        process.kill()
+    with only_run_in(workdir):
+        pass
+
+
+def test_a_run_of_several_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with (
+        pytest.raises(CheckpointError, match="this run has 2 processes"),
+        only_run_in(tmp_path / "work"),
+    ):
+        pass
+    assert not (tmp_path / "work").exists()
 
 
 def test_too_few_features_leave_nothing_behind(tmp_path, images):

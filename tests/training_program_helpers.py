@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.train import main
+from experiments.training_runs.lock import LOCK
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +22,9 @@ FOLDER = ("--dataset", "folder", "--data-dir")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """What the files of a folder hold, but for the empty one that stands for a run at work."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != LOCK)
+    return {str(p): p.read_bytes() for p in files}
 
 
 def refused(arguments: list[str], match: str, *, folder: Path) -> None:
