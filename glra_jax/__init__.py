@@ -24,6 +24,7 @@ from glra_jax.networks.initialization import init_params
 from glra_jax.noise import NoiseModel, estimate_noise, estimate_noise_by_channel
 from glra_jax.restoration import deconvolve, deconvolve_linear
 from glra_jax.restorer import Restorer, even_tile, prepare
+from glra_jax.varying import blur_varying, deconvolve_varying, restore_varying
 
 __version__ = "0.2.0"
 
@@ -41,10 +42,12 @@ __all__ = [
     "Unrolled",
     "available_models",
     "blur",
+    "blur_varying",
     "correlate",
     "deconvolution_core",
     "deconvolve",
     "deconvolve_linear",
+    "deconvolve_varying",
     "degrade",
     "disk_kernel",
     "estimate_noise",
@@ -62,6 +65,7 @@ __all__ = [
     "pseudo_inverse",
     "psnr",
     "reconstruct",
+    "restore_varying",
     "sample_kernel",
     "save_model",
     "sharp_target",

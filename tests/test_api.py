@@ -151,6 +151,11 @@ def calls(small_model):
             KERNEL,
             np.array(0.02),
         ),
+        "blur_varying": (
+            lambda x, kernel: gx.blur_varying(x, jnp.stack([kernel] * 2)[None], ([1], [2, 5])),
+            IMAGE,
+            KERNEL,
+        ),
         "deconvolve": (lambda y, kernel: gx.deconvolve(y, kernel, model), IMAGE, KERNEL),
         "deconvolve_linear": (
             lambda y, kernel: gx.deconvolve_linear(y, kernel, basis, inverse=gx.Inverse()),
@@ -182,7 +187,14 @@ def calls(small_model):
     }
 
 
-HOST_ONLY = {"available_models", "even_tile", "load_model", "save_model"}
+HOST_ONLY = {
+    "available_models",
+    "deconvolve_varying",
+    "even_tile",
+    "load_model",
+    "restore_varying",
+    "save_model",
+}
 
 
 def assert_strong_float32(tree):
