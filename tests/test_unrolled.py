@@ -76,8 +76,9 @@ def test_further_stages_start_from_those_of_another_model(model, blurred):
     body = params["stage_2"]["block_0"], start.params["stage_1"]["block_0"]
     jax.tree.map(np.testing.assert_array_equal, *body)
     assert jnp.abs(params["stage_2"]["leave"]["kernel"]).max() == 0
-    with pytest.raises(ValueError, match="the initial model is Unrolled"):
-        single.adopt(SMALL, {}, model.params)
+    _, first = single.adopt(SMALL, {}, model.params)
+    assert set(first) == {"strengths_1", "stage_1", "strengths_last"}
+    jax.tree.map(np.testing.assert_array_equal, first, {k: model.params[k] for k in first})
     with pytest.raises(ValueError, match="the initial model is Unrolled"):
         Unrolled(stages=2, features=6, blocks=1).adopt(single, {}, start.params)
 

@@ -300,10 +300,8 @@ class Unrolled(Architecture):
     def adopt(
         self, other: Architecture, constants: Constants, params: Params
     ) -> tuple[Constants, Params]:
-        """From a model of as many stages, or of fewer: further ones start as its last."""
+        """From a model of any number of stages: its first ones; further ones start as its last."""
         if not isinstance(other, Unrolled) or replace(other, stages=self.stages) != self:
-            return super().adopt(other, constants, params)
-        if other.stages > self.stages:
             return super().adopt(other, constants, params)
         fresh = self.init(jax.random.key(0), constants, initialization="random")
         adopted = {name: params.get(name, layer) for name, layer in fresh.items()}
