@@ -294,7 +294,9 @@ class Unrolled(Architecture):
         (rim, _), _ = self.margins((1, 1))
         image = jnp.zeros((1, *(2 * rim + MULTIPLE,) * 2, 3), jnp.float32)
         condition = UnrolledCondition(kernel, nothing, nothing, nothing, jnp.zeros(1))
-        params: Params = self._module(rim).init(key, image, condition, image[..., :1])["params"]
+        # Compiled, of which the compiler takes out the network's own arithmetic.
+        init = jax.jit(self._module(rim).init)
+        params: Params = init(key, image, condition, image[..., :1])["params"]
         return params
 
     def adopt(
