@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import glra_jax as gx
+from glra_jax.conditions import _middle
 from glra_jax.networks import Unrolled
 from glra_jax.networks.unrolled import _periodic, _unexplained
 from glra_jax.noise import NoiseModel
@@ -221,6 +222,16 @@ def test_noise_may_be_told_for_each_channel_and_with_its_growth(model, blurred):
     assert jnp.abs(other - alike).max() > 1e-3
     grows = deconvolve(blurred, KERNEL, model, noise=NoiseModel(0.01, 0.001))
     assert jnp.abs(grows - alike).max() > 1e-3
+
+
+def test_the_noise_of_images_of_many_sizes_is_estimated_from_few():
+    rows = np.arange(3000.0)[None, :, None, None] * np.ones((1, 1, 50, 1))
+    for height in (40, 63, 64, 100, 511, 600, 3000):
+        middle = _middle(rows[:, :height])
+        assert middle.shape[1] in {40, 63, *range(64, 513, 64), 768, 1024}
+        assert middle.shape[1] > height / 2 or middle.shape[1] == 1024
+        assert middle.mean() == pytest.approx((height - 1) / 2, abs=0.5)
+        assert middle.shape[2] == 50
 
 
 @pytest.mark.parametrize("noise", [-0.1, np.nan, np.zeros(2), NoiseModel(0.01, -1.0)])
