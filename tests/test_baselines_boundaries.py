@@ -37,7 +37,7 @@ def test_extend_and_crop(boundary, shape):
     if boundary != "wrap":
         assert all(min(pad) >= k for pad, k in zip(pads, kernel.shape, strict=True))
         assert all(fft.next_fast_len(n, real=True) == n for n in extended.shape)
-    if boundary in ("symmetric", "wrap"):
+    if boundary in ("symmetric", "harmonic", "wrap"):
         np.testing.assert_array_equal(boundaries.crop(extended, pads), y)
     observed = boundaries.observed_mask(shape, pads)
     assert observed.shape == extended.shape
@@ -50,6 +50,21 @@ def test_symmetric_is_a_mirror_that_repeats_the_edge():
     pads = boundaries.margins(y.shape, (3, 3), "symmetric")
     extended = extend(y, jnp.ones((3, 3)) / 9, boundary="symmetric")
     np.testing.assert_array_equal(extended, np.pad(y, pads, mode="symmetric"))
+
+
+def test_harmonic_has_no_laplacian_outside_the_frame():
+    y, kernel = jnp.asarray(random(0, (20, 31))), jnp.ones((5, 4)) / 20
+    pads = boundaries.margins(y.shape, kernel.shape, "harmonic")
+    extended = np.asarray(extend(y, kernel, boundary="harmonic"), np.float64)
+    laplacian = ndimage.convolve(extended, [[0, 1, 0], [1, -4, 1], [0, 1, 0]], mode="wrap")
+    outside = np.asarray(boundaries.observed_mask(y.shape, pads)) == 0
+    # The strips' ends are straight lines between the corners of the frame.
+    ends = np.zeros_like(outside)
+    (top, _), (left, _) = pads
+    ends[[top, top + 19]] = True
+    ends[:, [left, left + 30]] = True
+    np.testing.assert_allclose(laplacian[outside & ~ends], 0.0, atol=1e-5)
+    np.testing.assert_allclose(np.diff(np.roll(extended[:, left], -top)[19:], n=2), 0.0, atol=1e-5)
 
 
 def test_unknown_boundary():
