@@ -48,6 +48,7 @@ def evaluate(options: EvaluateOptions) -> str:
         noise=options.noise_deviation,
         basis=options.basis,
         tell_models=options.tell_models,
+        authors_weights=options.authors_weights,
     )
     check_labels(methods, options)
     cases = load_cases(options)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from experiments.baselines import BASELINES, Baseline, baseline_named
+from experiments.baselines import AUTHORS_NETWORKS, BASELINES, Baseline, baseline_named
 from experiments.baselines.__main__ import main
 from experiments.baselines.boundaries import BOUNDARIES
 from experiments.baselines.tuned import Tuning
@@ -185,11 +185,12 @@ def test_names():
 
 def test_the_program_prints_a_table(capsys):
     main()
-    rows = capsys.readouterr().out.splitlines()[2:]
-    for row, baseline in zip(rows, BASELINES.values(), strict=True):
-        name, *cells = [cell.strip() for cell in row.strip("|").split("|")]
-        assert name == f"`{baseline.name}`"
-        assert all(cells)
+    tables = capsys.readouterr().out.split("\n\n")
+    for table, registry in zip(tables, (BASELINES, AUTHORS_NETWORKS), strict=True):
+        for row, record in zip(table.splitlines()[2:], registry.values(), strict=True):
+            name, *cells = [cell.strip() for cell in row.strip("|").split("|")]
+            assert name == f"`{record.name}`"
+            assert all(cells)
 
 
 def test_a_new_baseline_is_one_record(blurred, monkeypatch):

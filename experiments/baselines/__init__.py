@@ -1,12 +1,14 @@
-"""Classical baselines: non-blind deconvolution methods as pure JAX functions of one signature.
+"""Baselines: non-blind deconvolution methods as pure JAX functions of one signature.
 
 `baseline_named(name).restore(y, kernel, noise=...) -> x`; `contract` has the record and the
 convention of inputs and outputs, `boundaries` the continuation of images outside their frame,
 `tuned` the default parameters, which README.md says how to make. A new baseline is one file and
-one line here.
+one line here. `BASELINES` are the classical ones. `AUTHORS_NETWORKS` have weights of their authors,
+which users fetch, see `authors_network`.
 """
 
-from experiments.baselines import epll, hl, richardson_lucy, tv, vem, wiener
+from experiments.baselines import epll, fdn, hl, richardson_lucy, tv, usrnet, vem, wiener
+from experiments.baselines.authors_network import AuthorsNetwork
 from experiments.baselines.contract import Baseline
 
 BASELINES: dict[str, Baseline] = {
@@ -22,6 +24,10 @@ BASELINES: dict[str, Baseline] = {
     )
 }
 
+AUTHORS_NETWORKS: dict[str, AuthorsNetwork] = {
+    network.name: network for network in (fdn.FDN, fdn.FDN_LOW_NOISE, usrnet.USRNET_TINY)
+}
+
 
 def baseline_named(name: str) -> Baseline:
     """The baseline of a name.
@@ -34,4 +40,4 @@ def baseline_named(name: str) -> Baseline:
     return BASELINES[name]
 
 
-__all__ = ["BASELINES", "Baseline", "baseline_named"]
+__all__ = ["AUTHORS_NETWORKS", "BASELINES", "AuthorsNetwork", "Baseline", "baseline_named"]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.baselines import AUTHORS_NETWORKS
 from experiments.evaluation.method_specs import BLURRED, LINEAR
 from experiments.evaluation.methods import Method
 from experiments.evaluation.options import EvaluateOptions
@@ -35,7 +36,8 @@ def leak_of(method: Method, options: EvaluateOptions) -> str:
         return LEAK
     if method.label in options.clean:
         return NO_LEAK
-    if method.kind == "model" and not method.about["shipped"]:
+    foreign = method.kind == "model" and not method.about["shipped"]
+    if foreign or method.kind in AUTHORS_NETWORKS:
         return UNKNOWN_LEAK
     learned_from = _MODELS_SPLITS if method.kind == "model" else _BASELINES_SPLITS
     # Of triplets and other datasets nothing is known: any photographs may lie there.

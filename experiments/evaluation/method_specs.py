@@ -3,11 +3,12 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import jax
 
-from experiments.baselines import BASELINES
+from experiments.baselines import AUTHORS_NETWORKS, BASELINES
 from experiments.evaluation.model_files import low_rank
 from glra_jax.model import Model
 from glra_jax.restoration import deconvolve_linear
@@ -57,16 +58,18 @@ def parse_method(spec: str) -> tuple[str, dict[str, Any]]:
       spec: for instance `wiener:noise_to_signal=0.001`.
 
     Returns:
-      `BLURRED`, `LINEAR` or a name in `BASELINES`; and the options, of the types of its function.
+      `BLURRED`, `LINEAR` or a name in `BASELINES` or `AUTHORS_NETWORKS`; and the options, of the
+      types of its function.
 
     Raises:
       ValueError: an unknown name or option, an option twice, or a value of another type.
     """
     name, separator, rest = spec.partition(":")
-    if name not in (BLURRED, LINEAR, *BASELINES):
+    known = (BLURRED, LINEAR, *BASELINES, *AUTHORS_NETWORKS)
+    if name not in known:
         raise ValueError(
-            f"unknown method {name!r}; there are {BLURRED}, {LINEAR}, {', '.join(BASELINES)}; a "
-            f"network is given with --models"
+            f"unknown method {name!r}; there are {', '.join(known)}; a model of this library is "
+            f"given with --models"
         )
     kinds = _kinds(name)
     options: dict[str, Any] = {}
@@ -95,6 +98,8 @@ def _kinds(name: str) -> dict[str, type]:
         return {}
     if name == LINEAR:
         return {"model": str} | _parameters(restore_linear)
+    if name in AUTHORS_NETWORKS:
+        return _parameters(AUTHORS_NETWORKS[name].restore)
     return _parameters(BASELINES[name].restore)
 
 
@@ -104,7 +109,9 @@ def _parameters(function: Callable[..., Any]) -> dict[str, type]:
     for key, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue
-        kinds = get_args(parameter.annotation) or (parameter.annotation,)
+        kinds: tuple[Any, ...] = (parameter.annotation,)
+        if get_origin(parameter.annotation) in (Union, UnionType):
+            kinds = get_args(parameter.annotation)
         exact = [kind for kind in (bool, int, str) if kind in kinds]
         if float in kinds:
             found[key] = float

@@ -1,4 +1,4 @@
-"""Methods by name: the blurred image, the linear restoration, the classical baselines, models.
+"""Methods by name: the blurred image, the linear restoration, the baselines, models.
 
 A method is written as in `experiments.evaluation.method_specs`; its options are those of the
 function, see `experiments.baselines`. A model is written `NAME`, `FILE` or `LABEL=FILE`.
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.baselines import baseline_named
+from experiments.baselines import AUTHORS_NETWORKS, AuthorsNetwork, baseline_named
 from experiments.evaluation.method_specs import (
     BLURRED,
     LINEAR,
@@ -45,7 +45,7 @@ class Method:
 
     Attributes:
       label: name on the command line and in results.
-      kind: "blurred", "linear", "model", or the name of a baseline.
+      kind: "blurred", "linear", "model", or the name of a baseline or of an authors' network.
       restore: from a blurred image, its kernel and, where images differ in it, the standard
         deviation of the noise to the restored image, NumPy float32.
       about: further record: options, the model's file and its hash.
@@ -109,6 +109,7 @@ def collect(
     noise: float | None,
     basis: Path | None = None,
     tell_models: bool = False,
+    authors_weights: Path | None = None,
 ) -> list[Method]:
     """Methods and models in the order given, methods first.
 
@@ -119,18 +120,28 @@ def collect(
       basis: file with `left` and `right`, for weights that come without them: `.caffemodel` files,
         and PyTorch files that hold no basis.
       tell_models: whether models are told the noise too; if not, they estimate it.
+      authors_weights: folder of the files of `AUTHORS_NETWORKS`.
 
     Returns:
       The methods, each of another label.
 
     Raises:
-      ImportError: the protobuf library is missing for a `.caffemodel` file, or PyTorch for its own.
-      OSError: a model that does not exist.
+      ImportError: a library for a file is missing: protobuf for a `.caffemodel`, PyTorch for its
+        own, h5py for HDF5.
+      OSError: a model that does not exist, or authors' weights.
       ValueError: nothing to evaluate, unknown names or options, two of one label, weights without
-        a basis or a basis without such weights, or a file that is not a model.
+        a basis or a basis without such weights, an authors' network without the folder of its
+        weights or the reverse, or a file that is not a model.
     """
-    for spec in methods:  # before any file is read
-        parse_method(spec)
+    names = [parse_method(spec)[0] for spec in methods]  # before any file is read
+    networks = [AUTHORS_NETWORKS[name] for name in names if name in AUTHORS_NETWORKS]
+    for network in networks:
+        network.find(authors_weights)
+    if authors_weights is not None and not networks:
+        raise ValueError(
+            f"--authors-weights {authors_weights} is for the methods {', '.join(AUTHORS_NETWORKS)};"
+            f" none is given"
+        )
     labels = [*methods, *(_label(spec)[0] for spec in models)]
     if not labels:
         raise ValueError("name at least one method (--methods) or model (--models)")
@@ -141,7 +152,7 @@ def collect(
         )
     named = _load_all([_label(spec) for spec in models], basis)
     known = {model.label: model for model in named}
-    found = [_method(spec, known, noise) for spec in methods]
+    found = [_method(spec, known, noise, authors_weights) for spec in methods]
     return found + [_model_method(model, noise, tell=tell_models) for model in named]
 
 
@@ -173,21 +184,41 @@ def _load(label: str, source: str, basis: Basis | None) -> NamedModel:
     return NamedModel(label, source, model, is_caffe(source), digest)
 
 
-def _method(spec: str, models: dict[str, NamedModel], noise: float | None) -> Method:
+def _method(
+    spec: str, models: dict[str, NamedModel], noise: float | None, authors_weights: Path | None
+) -> Method:
     name, options = parse_method(spec)
     if name == BLURRED:
         return Method(spec, name, lambda y, kernel, noise=None: y, {})
     if name == LINEAR:
         return _linear_method(spec, options, models)
-    baseline, tell = baseline_named(name), noise is None and "noise" not in options
+    tell = noise is None and "noise" not in options
     options = options if noise is None else {"noise": noise, **options}
+    restore: Callable[..., jax.Array]
+    if name in AUTHORS_NETWORKS:
+        restore, about = _with_weights(spec, AUTHORS_NETWORKS[name], authors_weights)
+    else:
+        restore = baseline_named(name).restore
+        try:
+            about = baseline_named(name).learned(options)
+        except ValueError as error:
+            raise ValueError(f"{spec!r}: {error}") from error
+    about = {"options": options, **about} | ({"noise": OWN_NOISE} if tell else {})
+    function = partial(restore, **options)
+    return Method(spec, name, _on_host(function, tell=tell), about, check=_checker(spec, function))
+
+
+def _with_weights(
+    spec: str, network: AuthorsNetwork, folder: Path | None
+) -> tuple[Callable[..., jax.Array], dict[str, Any]]:
+    """Gives an authors' network its weights; with the record of their file."""
+    path = network.find(folder)
     try:
-        about = {"options": options, **baseline.learned(options)}
+        weights = network.read(path)
     except ValueError as error:
         raise ValueError(f"{spec!r}: {error}") from error
-    about |= {"noise": OWN_NOISE} if tell else {}
-    function = partial(baseline.restore, **options)
-    return Method(spec, name, _on_host(function, tell=tell), about, check=_checker(spec, function))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return partial(network.restore, weights=weights), {"source": path.name, "sha256": digest}
 
 
 def _linear_method(spec: str, options: dict[str, Any], models: dict[str, NamedModel]) -> Method:

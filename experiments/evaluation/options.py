@@ -45,6 +45,8 @@ class EvaluateOptions:
       limit: Number of photographs, the first by name; all if not given.
       methods: blurred, linear (eq. 8 of the paper), and the names in experiments.baselines;
         options follow a colon: wiener:noise_to_signal=0.001
+      authors_weights: Folder of the files that networks among the methods have from their authors;
+        experiments/baselines/README.md lists them.
       models: Names, files, or LABEL=FILE. Files may be of PyTorch or Caffe (.caffemodel).
       tell_models: Tell models the level of the noise, as baselines are; if not given, they estimate
         it from the image.
@@ -81,6 +83,7 @@ class EvaluateOptions:
     seed: int = 0
     limit: int | None = None
     methods: tuple[str, ...] = ("blurred", "linear", "wiener")
+    authors_weights: Path | None = None
     models: tuple[str, ...] = ("glra",)
     tell_models: tyro.conf.FlagCreatePairsOff[bool] = False
     basis: Path | None = None
@@ -195,8 +198,8 @@ class EvaluateOptions:
     def describe(self) -> dict[str, Any]:
         """Records what results depend on, for results.json; of folders and files only the names."""
         plain = {k: v.resolve().name if isinstance(v, Path) else v for k, v in asdict(self).items()}
-        for name in ("methods", "models", "leaky", "clean", "random", "output", "reuse",
-                     "overwrite", "borders", "tell_models"):  # fmt: skip
+        for name in ("methods", "authors_weights", "models", "leaky", "clean", "random", "output",
+                     "reuse", "overwrite", "borders", "tell_models"):  # fmt: skip
             del plain[name]
         if not self.takes_camera:
             del plain["camera"]

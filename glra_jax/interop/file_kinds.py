@@ -5,11 +5,13 @@ from pathlib import Path
 # What this library reads, as its errors call it.
 PYTORCH, SAFETENSORS = "PyTorch file", "safetensors file"
 CAFFE, NPZ = "Caffe model", ".npz archive of plain arrays"
+HDF5 = "HDF5 file"
 
 _RENAMED = {
     PYTORCH: "a PyTorch file: give it the suffix .pt",
     SAFETENSORS: "a safetensors file: give it the suffix .safetensors",
     NPZ: "a NumPy archive (.npz)",
+    HDF5: "an HDF5 file",
 }
 _ZIP = b"PK\x03\x04"
 _SMALLEST_ZIP = 98  # with one member: its header, its entry in the directory, and the end of that
@@ -23,7 +25,7 @@ _OTHERS = (  # small letters: what a file begins with is compared in small lette
     (b"\x1f\x8b", "a gzip archive: unpack it"),
     (b"\x89png", "a PNG image"),
     (b"\x93numpy", "a single NumPy array (.npy)"),
-    (b"\x89hdf", "an HDF5 file"),
+    (b"\x89hdf", HDF5),
     (b"matlab ", "a MATLAB file: see docs/pytorch.md for how to make a .npz archive of it"),
     (b"\x80", "a pickle that torch.save did not write: save module.state_dict() with torch.save"),
 )

@@ -1,0 +1,95 @@
+"""Networks with their authors' weights, which are read from files and are no part of the project.
+
+A network's function is `restore(y, kernel, *, weights, noise, boundary) -> x`, with images as in
+`contract`; `weights` is what its `read` makes of the authors' file. Nothing is tuned here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from glra_jax import validation
+
+
+@dataclass(frozen=True)
+class AuthorsNetwork:
+    """A published network.
+
+    Attributes:
+      name: on the command line and in tables.
+      restore: the function, see the module.
+      read: from the authors' file to the weights, a pytree of arrays.
+      file: name of that file; README.md says what it is called where it comes from.
+      boundaries: continuations that it offers, its default first, see `boundaries`.
+      description: one line on what it is.
+      reference: where it was published.
+      license: of the weights.
+    """
+
+    name: str
+    restore: Callable[..., jax.Array]
+    read: Callable[[Path], Any]
+    file: str
+    boundaries: tuple[str, ...]
+    description: str
+    reference: str
+    license: str
+
+    def find(self, folder: Path | None) -> Path:
+        """Finds the authors' file.
+
+        Args:
+          folder: where it lies; None where nobody said.
+
+        Returns:
+          Its path.
+
+        Raises:
+          FileNotFoundError: no such folder, or none of that name in it.
+          ValueError: no folder was given.
+        """
+        where = "experiments/baselines/README.md says where to get it"
+        if folder is None:
+            raise ValueError(
+                f"{self.name!r} needs its authors' weights: give the folder that has {self.file} "
+                f"with --authors-weights DIR; {where}"
+            )
+        if not folder.is_dir():
+            raise FileNotFoundError(f"--authors-weights {folder}: no such folder")
+        path = folder / self.file
+        if not path.exists():
+            raise FileNotFoundError(
+                f"--authors-weights {folder} has no {self.file}, which {self.name!r} needs; {where}"
+            )
+        return path
+
+
+def check_noise_range(noise: jax.typing.ArrayLike, name: str, levels: tuple[float, float]) -> None:
+    """Raises ValueError for noise that a network was not trained for (looked at where known).
+
+    Args:
+      noise: standard deviation, of images in [0, 1].
+      name: of the network.
+      levels: smallest and largest standard deviation, of images in [0, 255].
+    """
+    if not validation.is_known(noise):
+        return
+    (low, high), level = levels, 255.0 * float(np.asarray(noise))
+    # A level at the end of the range may lie outside by its rounding, as in the error below.
+    if not low * 0.995 <= level <= high * 1.005:
+        raise ValueError(
+            f"these weights of {name} are for noise of {low:g}/255 to {high:g}/255, that is "
+            f"{low / 255:.3g} to {high / 255:.3g}, got {level / 255:.3g}; the nearest is "
+            f"noise={min(max(level, low), high) / 255:.3g}"
+        )
+
+
+def check_entries(path: Path, faults: list[str]) -> None:
+    """Raises ValueError if there are any faults in a file of weights, and lists the first ones."""
+    if faults:
+        more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
+        raise ValueError(f"{path} does not fit the network: {'; '.join(faults[:4])}{more}")
