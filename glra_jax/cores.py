@@ -9,6 +9,7 @@ from scipy.fft import next_fast_len
 
 from glra_jax import spectra
 from glra_jax.deprecated.keywords import core_keywords
+from glra_jax.host_arrays import native_arrays
 from glra_jax.inverses import Inverse, check_inverse, damping, pseudo_inverse
 from glra_jax.lowrank import Basis, dc_gain, project, reconstruct
 
@@ -16,6 +17,7 @@ from glra_jax.lowrank import Basis, dc_gain, project, reconstruct
 _MOST_ITERATIONS = 500
 
 
+@native_arrays
 @core_keywords
 def deconvolution_core(
     basis: Basis,

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from glra_jax import validation
+from glra_jax.host_arrays import native_arrays
 from glra_jax.lowrank import Basis
 from glra_jax.precision import full_matmul
 
@@ -201,6 +202,7 @@ def _checked_stack(kernels: jax.typing.ArrayLike, rank: int) -> jax.Array:
     return kernels
 
 
+@native_arrays
 def fit_glra(kernels: jax.Array, *, rank: int = 50, num_iters: int = 8) -> tuple[Basis, jax.Array]:
     """Finds the two bases that serve many kernels best.
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import spectra, validation
+from glra_jax.host_arrays import native_arrays
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
 
 Core = Literal["projection", "least-squares"]
@@ -139,6 +140,7 @@ def check_inverse(
     validation.check_non_negative(smoothness, "smoothness")
 
 
+@native_arrays
 def pseudo_inverse(
     kernel: jax.Array,
     *,

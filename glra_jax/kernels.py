@@ -6,12 +6,16 @@ Functions make one kernel; use `jax.vmap` for many.
 """
 
 import math
+import warnings
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from glra_jax import validation
+from glra_jax.host_arrays import native_arrays
+from glra_jax.kernel_backgrounds import background_share, kernel_background, without_background
 
 
 def _offsets(size: int) -> jax.Array:
@@ -19,28 +23,53 @@ def _offsets(size: int) -> jax.Array:
     return jnp.arange(size, dtype=jnp.float32) - size // 2
 
 
-def normalize_kernel(kernel: jax.Array) -> jax.Array:
+@native_arrays
+def normalize_kernel(kernel: jax.Array, *, subtract_background: bool = False) -> jax.Array:
     """Divides a kernel by its sum, so that blurring keeps the mean brightness.
 
     Args:
-      kernel: 2-D array of any dtype; integers (an 8-bit kernel image) are taken as they are.
+      kernel: 2-D array of any real dtype; integers (an 8-bit kernel image) are taken as they are.
+      subtract_background: whether to take off first what is not black around the kernel, such as a
+        camera's offset or what JPEG leaves. Not while tracing.
 
     Returns:
       float array of the same shape, sum 1 (float32 for integer input).
 
     Raises:
+      TypeError: complex numbers, or a traced kernel whose background is to be subtracted.
       ValueError: not 2-D, empty, NaN, or a sum that is not positive.
+
+    Warns:
+      UserWarning: the kernel has a background, and it is not subtracted.
     """
+    if validation.is_known(kernel):
+        kernel = np.asarray(kernel)
+        validation.check_real(kernel, "kernel")
+    elif subtract_background:
+        raise TypeError("the background of a traced kernel cannot be found; subtract it before")
+    if np.ndim(kernel) != 2 or np.size(kernel) == 0:
+        raise ValueError(f"kernel must be 2-D and not empty, got shape {np.shape(kernel)}")
+    if validation.is_known(kernel):
+        floating = jnp.issubdtype(kernel.dtype, jnp.floating)
+        dtype = jax.dtypes.canonicalize_dtype(kernel.dtype) if floating else np.float32
+        # In half precision the sum itself would be off by a part in a hundred.
+        kernel = np.asarray(kernel, np.float64)
+        if subtract_background:
+            kernel = without_background(kernel)
+        known = float(kernel.sum())
+        if not (math.isfinite(known) and known > 0):
+            raise ValueError(f"kernel has the sum {known:.6g}; it must be finite and positive")
+        if level := 0.0 if subtract_background else kernel_background(kernel):
+            warnings.warn(
+                f"kernel has a background of {level:.3g}, {100 * background_share(kernel):.0f} % "
+                f"of its sum, which counts as blur; if it is no part of the blur, pass "
+                f"subtract_background=True",
+                stacklevel=3,
+            )
+        return jnp.asarray((kernel / known).astype(dtype))
     kernel = jnp.asarray(kernel)
     if not jnp.issubdtype(kernel.dtype, jnp.floating):
         kernel = kernel.astype(jnp.float32)
-    if kernel.ndim != 2 or kernel.size == 0:
-        raise ValueError(f"kernel must be 2-D and not empty, got shape {kernel.shape}")
-    if validation.is_known(kernel):
-        with jax.ensure_compile_time_eval():
-            known = float(kernel.sum())
-        if not (math.isfinite(known) and known > 0):
-            raise ValueError(f"kernel has the sum {known:.6g}; it must be finite and positive")
     return kernel / kernel.sum()
 
 

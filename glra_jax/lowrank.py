@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from glra_jax.host_arrays import native_arrays
 from glra_jax.precision import full_matmul
 
 
@@ -27,6 +28,7 @@ class Basis(NamedTuple):
     right: jax.Array
 
 
+@native_arrays
 def project(basis: Basis, kernel: jax.Array) -> jax.Array:
     """Core of a kernel in a basis, `M = Lᵀ k R` (Ren et al. 2018, eq. 7).
 
@@ -49,6 +51,7 @@ def project(basis: Basis, kernel: jax.Array) -> jax.Array:
     return full_matmul(full_matmul(basis.left.T, kernel), basis.right)
 
 
+@native_arrays
 def reconstruct(basis: Basis, core: jax.Array) -> jax.Array:
     """Kernel of a core, `L M Rᵀ` (Ren et al. 2018, eq. 6).
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from glra_jax import validation
+from glra_jax.host_arrays import native_arrays
 
 _RADIUS, _SIGMA = 5, 1.5  # the 11-tap Gaussian window of Wang et al.
 SMALLEST_SSIM_SIDE = 2 * _RADIUS + 1  # of an image, in pixels
@@ -24,6 +25,7 @@ def _checked_pair(image: jax.Array, reference: jax.Array) -> tuple[jax.Array, ja
     return jnp.asarray(image, dtype), jnp.asarray(reference, dtype)
 
 
+@native_arrays
 def psnr(image: jax.Array, reference: jax.Array, *, peak: jax.typing.ArrayLike = 1.0) -> jax.Array:
     """Peak signal-to-noise ratio over all pixels and channels together.
 
@@ -42,7 +44,10 @@ def psnr(image: jax.Array, reference: jax.Array, *, peak: jax.typing.ArrayLike =
     image, reference = _checked_pair(image, reference)
     validation.check_positive(peak, "peak")
     axes = (1, 2, 3) if image.ndim == 4 else None
-    return 10.0 * jnp.log10(peak**2 / jnp.mean((image - reference) ** 2, axis=axes))
+    error = jnp.mean((image - reference) ** 2, axis=axes)
+    # Of equal images the ratio is infinite, and its slope no number: it is taken for 0.
+    ratio = 10.0 * jnp.log10(peak**2 / jnp.where(error == 0, 1.0, error))
+    return jnp.where(error == 0, jnp.inf, ratio)
 
 
 def _smooth(x: jax.Array, axes: tuple[int, ...], mode: str) -> jax.Array:
@@ -79,6 +84,7 @@ def _ssim_map(
     )
 
 
+@native_arrays
 def ssim(image: jax.Array, reference: jax.Array, *, peak: float = 1.0) -> jax.Array:
     """Structural similarity, channel by channel (the usual form).
 
@@ -110,6 +116,7 @@ def ssim(image: jax.Array, reference: jax.Array, *, peak: float = 1.0) -> jax.Ar
     return similarity[inner, inner].mean()
 
 
+@native_arrays
 def ssim_volume(image: jax.Array, reference: jax.Array, *, peak: float = 1.0) -> jax.Array:
     """Structural similarity with the colour channels as a third spatial axis.
 

@@ -15,7 +15,9 @@ from glra_jax import validation
 from glra_jax.blurring import BOUNDARIES, batched, pad_for_kernel, unbatched
 from glra_jax.conditions import Told, condition_for, told_for
 from glra_jax.deprecated.model_keywords import inverse_keywords, linear_keywords
+from glra_jax.file_noise import noise_with_jpeg
 from glra_jax.geometry import as_batch, extend, goes_together, shape_of
+from glra_jax.host_arrays import native_arrays
 from glra_jax.inverses import Inverse
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model
@@ -24,8 +26,10 @@ from glra_jax.networks.architecture import Architecture
 from glra_jax.networks.data_step import take_step_in_frame
 from glra_jax.networks.refinement import Refinement, low_rank_restoration
 from glra_jax.noise import NoiseModel
+from glra_jax.units import in_unit, noise_in_unit, out_of_unit, unit_of
 
 
+@native_arrays
 @inverse_keywords(default_model, where=2)
 def deconvolve(
     y: jax.Array,
@@ -35,6 +39,7 @@ def deconvolve(
     boundary: str = "edge",
     noise: jax.typing.ArrayLike | NoiseModel | None = None,
     inverse: Inverse | None = None,
+    scale: jax.typing.ArrayLike | None = None,
     method: str = "auto",
 ) -> jax.Array:
     """Restores a blurred image whose blur kernel is known.
@@ -53,9 +58,13 @@ def deconvolve(
         smaller by the margins of the model's architecture (the faithful network: `support - 1`).
       noise: standard deviation of the noise in `y`; for models that look at channels together also
         one for each channel, or a `glra_jax.NoiseModel`. None estimates it where the model
-        depends on it: for each image and channel, or, by the low-rank networks, from all of `y`.
+        depends on it: for each image and channel, or, by the low-rank networks, from all of `y`. Of
+        one image that went through JPEG, it is not less than what the encoder's steps stand for.
       inverse: how the model's network inverts the blur kernel; None takes what it was trained with.
         Only for the low-rank networks; their step back to the data has its own strength.
+      scale: value of white in `y`, where that is not 1; noise and result are of the same unit as
+        `y`. None takes 1; but where the mean of 3×3 pixels exceeds 1.1, which noise on white does
+        not reach, `y` is taken to have no white, and nothing is cut off.
       method: of computing, see `glra_jax.correlate`.
 
     Returns:
@@ -72,14 +81,19 @@ def deconvolve(
     model = default_model() if model is None else model
     check_model(model)
     architecture = model.architecture
-    check_photograph(y, boundary, architecture, kernel)
+    unit = unit_of(y, scale)
+    check_photograph(y, boundary, architecture, kernel, unit=unit)
     check_settings(kernel, architecture, noise, inverse)
+    y, noise = in_unit(y, unit), noise_in_unit(noise, unit)
+    noise = noise_with_jpeg(y, kernel, noise, architecture, inverse)
     told = told_for(architecture, model.constants, kernel, y, noise=noise, inverse=inverse)
-    return restore_whole(
+    restored = restore_whole(
         y, model, told, kernel_shape=shape_of(kernel), boundary=boundary, method=method
     )
+    return out_of_unit(restored, unit)
 
 
+@native_arrays
 @linear_keywords(linear_model, lambda thing: isinstance(thing, Model))
 def deconvolve_linear(
     y: jax.Array,
@@ -89,6 +103,7 @@ def deconvolve_linear(
     inverse: Inverse | None = None,
     boundary: str = "edge",
     noise: jax.typing.ArrayLike | None = None,
+    scale: jax.typing.ArrayLike | None = None,
 ) -> jax.Array:
     """Restores by convolution with the low-rank pseudo-inverse alone (Ren et al. 2018, eq. 8).
 
@@ -102,6 +117,7 @@ def deconvolve_linear(
         linear restoration does best for photographs with a noise weight of about 60.
       boundary: see `deconvolve`.
       noise: see `deconvolve`.
+      scale: see `deconvolve`.
 
     Returns:
       The restored image, of the shape (but for `"valid"`) and dtype of `y`; not clipped.
@@ -116,19 +132,27 @@ def deconvolve_linear(
     inverse = linear_model().architecture.default_inverse if inverse is None else inverse
     support, rank = basis.left.shape
     architecture = Refinement(support, rank)
-    check_photograph(y, boundary, architecture, kernel)
+    unit = unit_of(y, scale)
+    check_photograph(y, boundary, architecture, kernel, unit=unit)
     check_settings(kernel, architecture, noise, inverse)
+    y, noise = in_unit(y, unit), noise_in_unit(noise, unit)
+    noise = noise_with_jpeg(y, kernel, noise, architecture, inverse)
     condition = condition_for(architecture, basis, kernel, y, noise=noise, inverse=inverse)
-    return _restore_linearly(y, basis, condition.core, boundary=boundary)
+    return out_of_unit(_restore_linearly(y, basis, condition.core, boundary=boundary), unit)
 
 
 def check_photograph(
-    y: jax.Array | np.ndarray, boundary: str, architecture: Architecture, kernel: jax.Array
+    y: jax.Array | np.ndarray,
+    boundary: str,
+    architecture: Architecture,
+    kernel: jax.Array,
+    *,
+    unit: jax.typing.ArrayLike = 1.0,
 ) -> None:
-    """Raises what `deconvolve` says of an image and its boundary."""
+    """Raises what `deconvolve` says of an image, of a unit, and its boundary."""
     validation.check_choice(boundary, "boundary", BOUNDARIES)
     validation.check_image(y, "y")
-    validation.check_range(y, "y")
+    validation.check_range(y, "y", unit=unit)
     goes_together(y, architecture)
     if boundary != "valid":
         return

@@ -18,7 +18,9 @@ from glra_jax import validation
 from glra_jax.conditions import Told, condition_for, told_alike, told_for
 from glra_jax.deprecated.keywords import warn
 from glra_jax.deprecated.model_keywords import inverse_keywords
+from glra_jax.file_noise import noise_with_jpeg
 from glra_jax.geometry import extended_size, goes_together, reach, rounded_up, shape_of
+from glra_jax.host_arrays import native_arrays
 from glra_jax.inverses import Inverse
 from glra_jax.model import Model
 from glra_jax.model_files import default_model
@@ -32,6 +34,7 @@ from glra_jax.restoration import (
     restore_extended,
     restore_whole,
 )
+from glra_jax.units import in_unit, noise_in_unit, out_of_unit, unit_of
 
 
 def even_tile(height: int, width: int, *, largest: int = Architecture.tile_side) -> tuple[int, int]:
@@ -98,6 +101,7 @@ class Restorer:
         core: jax.Array = self.condition.core
         return core
 
+    @native_arrays
     @inverse_keywords(default_model, where=0)
     def with_kernel(
         self,
@@ -139,18 +143,27 @@ class Restorer:
             self.model.constants,
             self.kernel,
             y,
-            noise=self.noise,
+            noise=noise_with_jpeg(
+                y, self.kernel, self.noise, self.model.architecture, self.inverse
+            ),
             inverse=self.inverse,
         )
 
+    @native_arrays
     def __call__(
-        self, y: np.ndarray | jax.Array, *, boundary: str = "edge", progress: bool = False
+        self,
+        y: np.ndarray | jax.Array,
+        *,
+        boundary: str = "edge",
+        scale: float | None = None,
+        progress: bool = False,
     ) -> np.ndarray:
         """Restores an image of any size, tile by tile, on the host's memory.
 
         Args:
           y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1].
           boundary: see `deconvolve`; `"valid"` is restored in one piece.
+          scale: see `deconvolve`.
           progress: whether to show a bar with the time left.
 
         Returns:
@@ -163,8 +176,14 @@ class Restorer:
           ValueError: as `deconvolve`.
         """
         architecture = self.model.architecture
-        check_photograph(y, boundary, architecture, self.kernel)
+        unit = unit_of(y, scale)
+        check_photograph(y, boundary, architecture, self.kernel, unit=unit)
         y = np.asarray(y)
+        if unit != 1.0:
+            noise = noise_in_unit(self.noise, unit)
+            scaled = self.with_kernel(self.kernel, noise=noise, inverse=self.inverse)
+            restored = scaled(in_unit(y, unit), boundary=boundary, scale=1.0, progress=progress)
+            return out_of_unit(restored, unit)
         told = self.told_of(y)
         shape = shape_of(self.kernel)
         if boundary == "valid":
@@ -224,6 +243,7 @@ class Restorer:
         place[...] = np.asarray(out)[: place.shape[0], : place.shape[1]]
 
 
+@native_arrays
 @inverse_keywords(default_model, where=0)
 def prepare(
     model: Model,

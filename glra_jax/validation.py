@@ -16,10 +16,31 @@ def is_known(x: Any) -> bool:
     return not isinstance(x, jax.core.Tracer)
 
 
+def on_host(x: Any) -> bool:
+    """Tells whether NumPy can look at a known array where it lies.
+
+    It then does: JAX would compile a program for every shape, and keep it.
+    """
+    if not isinstance(x, jax.Array):
+        return True
+    return x.is_fully_addressable and all(device.platform == "cpu" for device in x.devices())
+
+
 def count_not_finite(x: Any) -> int:
     """Number of NaN and infinite values of a known array, also while others are traced."""
+    if on_host(x):
+        return int(np.size(x) - np.count_nonzero(np.isfinite(np.asarray(x))))
     with jax.ensure_compile_time_eval():
         return int(jnp.size(x) - jnp.isfinite(x).sum())
+
+
+def extremes(x: Any) -> tuple[float, float]:
+    """Least and greatest value of a known array, also while others are traced."""
+    if on_host(x):
+        x = np.asarray(x)
+        return float(x.min()), float(x.max())
+    with jax.ensure_compile_time_eval():
+        return float(jnp.min(x)), float(jnp.max(x))
 
 
 def check_size(size: int, name: str = "size", *, minimum: int = 1) -> None:
@@ -61,13 +82,43 @@ def check_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def check_float(x: Any, name: str) -> None:
-    """Raises unless `x` has a floating dtype."""
-    dtype = jnp.result_type(x)
-    if not jnp.issubdtype(dtype, jnp.floating):
+def dtype_of(x: Any, name: str) -> np.dtype:
+    """Dtype of an array, as JAX has it.
+
+    Raises:
+      TypeError: one that JAX does not take, such as the other byte order.
+    """
+    dtype = np.dtype(getattr(x, "dtype", None) or jnp.result_type(x))
+    if not dtype.isnative:
+        fit = dtype.newbyteorder("=").name
         raise TypeError(
-            f"{name} must be floating, got dtype {dtype}; for 8-bit data pass {name} / 255.0"
+            f"{name} is of the other byte order, {dtype.str}; pass {name}.astype({fit!r})"
         )
+    return dtype
+
+
+def check_float(x: Any, name: str, *, fix: str | None = None) -> None:
+    """Raises unless `x` has a floating dtype.
+
+    Args:
+      x: the array to look at.
+      name: what the error calls it.
+      fix: what the error says to do; the division by what white is in its integers, if not given.
+    """
+    dtype = dtype_of(x, name)
+    if jnp.issubdtype(dtype, jnp.floating):
+        return
+    if fix is None:
+        white = np.iinfo(dtype).max if dtype.kind == "u" else 255
+        fix = f"for {8 if white == 255 else 8 * dtype.itemsize}-bit data pass {name} / {white}.0"
+    raise TypeError(f"{name} must be floating, got dtype {dtype}; {fix}")
+
+
+def check_real(x: Any, name: str) -> None:
+    """Raises TypeError unless `x` has real numbers: integers, Booleans or floats."""
+    dtype = dtype_of(x, name)
+    if dtype.kind not in "iub" and not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{name} must hold real numbers, got dtype {dtype}")
 
 
 def check_array(x: Any, name: str) -> None:
@@ -101,19 +152,18 @@ def check_image(x: Any, name: str = "image") -> None:
         raise ValueError(f"{name} holds {bad} NaN or infinite values of {x.size}; replace them")
 
 
-def check_range(x: Any, name: str = "image") -> None:
-    """Raises where a floating image is plainly not one in [0, 1] (looked at only where known).
+def check_range(x: Any, name: str = "image", *, unit: Any = 1.0) -> None:
+    """Raises where a floating image is plainly not one in [0, unit] (looked at only where known).
 
     Noise and ringing may leave the range, but not by its own width.
     """
-    if not is_known(x):
+    if not (is_known(x) and is_known(unit)):
         return
-    with jax.ensure_compile_time_eval():
-        low, high = float(jnp.min(x)), float(jnp.max(x))
+    low, high = (value / float(unit) for value in extremes(x))
     if low < -1.0 or high > 2.0:
         raise ValueError(
-            f"{name} reaches from {low:.4g} to {high:.4g}; floating images are in [0, 1]: divide "
-            f"8-bit values by 255"
+            f"{name} reaches from {low:.4g} to {high:.4g} times white; floating images are in "
+            f"[0, 1]: divide 8-bit values by 255, or give deconvolve the value of white, scale="
         )
 
 
@@ -141,7 +191,7 @@ def check_kernel(kernel: Any, *, support: int | None = None, name: str = "kernel
             f"{name} of shape {shape} is larger than the support {support}; "
             f"crop it to its non-zero part, or use a model of larger support"
         )
-    check_float(kernel, name)
+    check_float(kernel, name, fix=f"pass glra_jax.normalize_kernel({name}), of sum 1")
     if not is_known(kernel):
         return
     values = np.asarray(kernel, dtype=np.float64)
@@ -152,7 +202,7 @@ def check_kernel(kernel: Any, *, support: int | None = None, name: str = "kernel
     total = float(values.sum())
     if total <= 0:
         raise ValueError(f"{name} has the sum {total:.6g}; a blur kernel must have a positive sum")
-    if abs(total - 1) > 1e-3:
+    if abs(total - 1) > max(1e-3, float(jnp.finfo(kernel.dtype).eps)):  # bfloat16: 0.8 %
         raise ValueError(
             f"{name} has the sum {total:.6g} and must have 1; divide it by its sum "
             f"(glra_jax.normalize_kernel)"

@@ -23,6 +23,7 @@ from glra_jax.correlation.overlap_save import (
     transform_filters,
 )
 from glra_jax.correlation.tile_plan import estimate_seconds, make_plan
+from glra_jax.host_arrays import native_arrays
 from glra_jax.precision import product_precision
 
 METHODS = ("auto", "direct", "spectral")
@@ -57,6 +58,7 @@ class PreparedFilters:
     transposed: bool
 
 
+@native_arrays
 def correlate(
     x: jax.Array,
     filters: jax.Array | PreparedFilters,

@@ -1,0 +1,37 @@
+"""Files hold sRGB values; lenses and shutters blur the light that they stand for."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from glra_jax.noise import NoiseModel
+
+# The square of the curve's slope is 5.2·L^1.17 but near black, where it is 1/12.92²: about linear.
+_SLOPE_AT_BLACK = 1.0 / 12.92
+_GROWTH = 4.6
+
+
+def to_linear(values: np.ndarray) -> np.ndarray:
+    """Decodes sRGB to linear light (IEC 61966-2-1), also above 1; float32."""
+    values = np.asarray(values, np.float32)
+    bent = ((np.maximum(values, 0.0) + 0.055) / 1.055) ** 2.4
+    return np.where(values <= 0.04045, values / 12.92, bent).astype(np.float32)
+
+
+def to_srgb(light: np.ndarray) -> np.ndarray:
+    """Encodes linear light as sRGB, also above 1; float32."""
+    light = np.asarray(light, np.float32)
+    bent = 1.055 * np.maximum(light, 0.0) ** (1.0 / 2.4) - 0.055
+    return np.where(light <= 0.0031308, 12.92 * light, bent).astype(np.float32)
+
+
+def noise_in_linear_light(noise: float | np.ndarray) -> NoiseModel:
+    """Noise that is equally strong in all sRGB values, as it is in linear light.
+
+    Decoding multiplies it by the slope of the curve: by 0.08 where the image is black, 2.3 where it
+    is white.
+
+    Args:
+      noise: standard deviation in sRGB, one or one a channel.
+    """
+    level = jnp.asarray(noise, jnp.float32)
+    return NoiseModel(_SLOPE_AT_BLACK * level, _GROWTH * level**2)
