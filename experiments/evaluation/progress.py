@@ -18,11 +18,12 @@ import numpy as np
 from experiments.evaluation.cases import Case
 from experiments.evaluation.scores import Record
 from glra_jax.atomic_files import write_atomically
+from glra_jax.numpy_files import read_array
 
 FOLDER = "unfinished"
 _RECORDS = "records.jsonl"
 # The images are named by a hash; a write that was killed leaves a hidden file of a longer name.
-_OUR_IMAGES = re.compile(r"\.?[0-9a-f]{64}\.npy.*")
+_OUR_IMAGES = re.compile(r"\.?[0-9a-f]{64}\.npy.*|\.[0-9a-f]{16}\.[0-9a-f]{16}\.tmp")
 
 
 def was_interrupted(output: Path) -> bool:
@@ -33,7 +34,7 @@ def was_interrupted(output: Path) -> bool:
     with records.open("rb") as file:
         try:
             first = json.loads(file.readline())
-        except ValueError:  # not ours
+        except (RecursionError, ValueError):  # not ours
             return False
     return isinstance(first, dict) and "config" in first
 
@@ -114,7 +115,7 @@ class Progress:
             path = self._image_path(case.name, method)
             if not path.exists():
                 return None
-            image = np.load(path, allow_pickle=False)
+            image = read_array(path)
         records = [Record(**record) for record in line["records"]]
         return Scored(records, image, line.get("reused", False))
 
@@ -165,8 +166,10 @@ class Progress:
         try:
             lines = [json.loads(line) for line in content[:whole].splitlines()]
             former = lines[0]["config"] if lines else config
+            for line in lines[1:]:
+                _check_line(line)
             self._scored = {(line["image"], line["method"]): line for line in lines[1:]}
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{self._path} is damaged ({error}); remove {self._folder} to start anew"
             ) from error
@@ -182,6 +185,17 @@ class Progress:
 
     def _image_path(self, name: str, method: str) -> Path:
         return self._folder / (hashlib.sha256(f"{name}\n{method}".encode()).hexdigest() + ".npy")
+
+
+def _check_line(line: dict[str, Any]) -> None:
+    """Raises unless a line is of scores."""
+    if not isinstance(line["case_sha256"], str) or not isinstance(line["records"], list):
+        raise TypeError("a line without scores")
+    for record in line["records"]:
+        found = Record(**record)
+        for value in (found.psnr, found.ssim, found.ssim_volume, found.seconds):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"a score is {value!r}")
 
 
 def _format_line(line: dict[str, Any]) -> bytes:
