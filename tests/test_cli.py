@@ -17,10 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import skimage.data
+import tifffile
 from PIL import Image, ImageCms
 
 import glra_jax as gx
 from glra_jax import cli
+from glra_jax.light import to_linear, to_srgb
 from glra_jax.photo_files import Photo, read_photo, write_photo
 
 SUPPORT = 9
@@ -365,6 +367,86 @@ def test_a_regularization_for_a_network_that_takes_none(
     assert not (tmp_path / "out.png").exists()
 
 
+# --- units, light and kernels ------------------------------------------------------------------
+
+
+def test_floating_point_comes_out_in_its_own_unit(tmp_path, model, kernel, capsys):
+    values = pixels(np.uint16, 1).astype(np.float32) / 65535
+    for name, scale in (("one", 1.0), ("counts", 4095.0)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values * np.float32(scale))
+        options = () if scale == 1 else ("--scale", scale)
+        deblur(
+            *(tmp_path / f"{name}.tif", kernel, "-o", tmp_path / f"{name}-out.tif"),
+            *("--model", model, *options),
+        )
+        found = tifffile.imread(tmp_path / f"{name}-out.tif")
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found / scale, values, atol=0.01)
+    capsys.readouterr()
+    refused(
+        capsys,
+        *(tmp_path / "counts.tif", kernel, "-o", tmp_path / "no.tif", "--model", model),
+        quoted=r"counts\.tif has values from .* white by --scale, such as --scale \d+",
+    )
+
+
+def test_twelve_bits_in_a_file_of_sixteen(tmp_path, model, kernel):
+    values = (pixels(np.uint16, 3) // 16).astype(np.uint16)
+    write_photo(Photo(values), tmp_path / "in.png")
+    deblur(
+        *(tmp_path / "in.png", kernel, "-o", tmp_path / "out.png", "--model", model),
+        *("--scale", 4095),
+    )
+    np.testing.assert_allclose(read_photo(tmp_path / "out.png").colour, values, atol=41)
+
+
+def test_blur_in_linear_light(tmp_path, model, capsys):
+    """A step blurred in linear light is undone to the level that `deconvolve` reaches there."""
+    save(tmp_path / "in.png", np.uint8, 1)
+    blur = gx.disk_kernel(radius=1.5, size=5)
+    np.save(tmp_path / "disk.npy", blur)
+    common = (tmp_path / "in.png", tmp_path / "disk.npy", "--model", model)
+    deblur(*common, "-o", tmp_path / "linear.png", "--light", "linear")
+    light = to_linear(pixels(np.uint8, 1) / 255.0)
+    expected = to_srgb(gx.deconvolve(jnp.asarray(light), blur, gx.load_model(model)))
+    found = read_photo(tmp_path / "linear.png").colour / 255.0
+    np.testing.assert_allclose(found, np.clip(expected, 0, 1), atol=0.6 / 255)
+
+
+def test_the_background_of_a_kernel_is_said_and_subtracted_when_asked(tmp_path, model, capsys):
+    save(tmp_path / "in.png", np.uint8, 1)
+    levels = np.full((9, 9), 2, np.uint8)
+    levels[4, 3:6] += 200
+    Image.fromarray(levels).save(tmp_path / "k.png")
+    common = (tmp_path / "in.png", tmp_path / "k.png", "--model", model)
+    deblur(*common, "-o", tmp_path / "kept.png")
+    assert re.search(r"k\.png: a background of 21 % of the sum is kept", capsys.readouterr().out)
+    deblur(*common, "-o", tmp_path / "out.png", "--kernel-background", "subtract")
+    assert "is subtracted" in capsys.readouterr().out
+    np.save(tmp_path / "k.npy", levels - 2.0)
+    deblur(*common[:1], tmp_path / "k.npy", *common[2:], "-o", tmp_path / "clean.png")
+    clean = read_photo(tmp_path / "clean.png").colour
+    np.testing.assert_array_equal(read_photo(tmp_path / "out.png").colour, clean)
+    assert np.abs(read_photo(tmp_path / "kept.png").colour.astype(int) - clean).max() > 2
+
+
+def test_pipes_long_names_and_escapes(tmp_path, model, kernel, capsys):
+    save(tmp_path / "in.png", np.uint8, 1)
+    os.mkfifo(tmp_path / "pipe.png")
+    out = ("-o", tmp_path / "out.png", "--model", model)
+    refused(capsys, tmp_path / "pipe.png", kernel, *out, quoted=r"pipe\.png is a pipe")
+    refused(capsys, tmp_path / "in.png", tmp_path / "pipe.png", *out, quoted="is a pipe")
+    refused(
+        capsys, tmp_path / "in.png", kernel, "-o", tmp_path / "out.png", "--model",
+        tmp_path / "pipe.png", quoted="is a pipe",
+    )  # fmt: skip
+    refused(capsys, tmp_path / "a\x1b[31m.png", kernel, *out, quoted=r"a\\x1b\[31m\.png")
+    refused(
+        capsys, tmp_path / "in.png", kernel, "-o", tmp_path / ("a" * 300 + ".png"), *out[2:],
+        quoted="a name of more than 255 bytes",
+    )  # fmt: skip
+
+
 # --- as a program ------------------------------------------------------------------------------
 
 
@@ -409,5 +491,6 @@ def test_help_names_every_option(capsys):
     assert raised.value.code == 0
     shown = set(re.findall(r"[\w-]+", capsys.readouterr().out))
     assert {"PHOTO", "KERNEL", "-o", "--output"} <= shown
+    assert {"--scale", "--light", "--page", "--kernel-background"} <= shown
     assert {"--model", "--boundary", "--noise", "--regularization", "--overwrite"} <= shown
     assert {cli.DEFAULT_MODEL, "edge"} <= shown  # defaults

@@ -276,15 +276,14 @@ def test_other_files(tmp_path):
         read_photo(tmp_path / "empty.png")
     with pytest.raises(FileNotFoundError, match=r"gone.png"):
         read_photo(tmp_path / "gone.png")
-    with pytest.raises(ValueError, match=f"{tmp_path} cannot be read.*directory"):
+    with pytest.raises(IsADirectoryError, match=f"{tmp_path} is a folder"):
         read_photo(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "pixels", "options", "quoted"),
     [
-        ("f.tif", np.zeros((4, 5), np.float32), {}, r"float32\(4, 5\); convert it to 8 or 16 bits"),
-        ("i.tif", np.zeros((4, 5), np.int32), {}, r"int32\(4, 5\); convert it"),
+        ("i.tif", np.zeros((4, 5), np.int32), {}, r"int32\(4, 5\); convert it to 8 or 16 bits"),
         ("w.tif", np.zeros((4, 5), np.uint16), {"photometric": "miniswhite"}, "MINISWHITE pixels"),
         ("c.tif", np.zeros((4, 5, 4), np.uint16), {"photometric": "separated"}, "SEPARATED pixels"),
     ],
@@ -328,6 +327,85 @@ def test_formats_that_would_lose_something(tmp_path, suffix, dtype, channels, qu
         with pytest.raises(ValueError, match=quoted):
             attempt()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "shape", "quoted"),
+    [
+        (".webp", (1, 16384), r"WEBP holds at most 16383 pixels a side.* 16384; write .*\.png"),
+        (".jpg", (65501, 1), r"JPEG holds at most 65500 pixels a side"),
+    ],
+)
+def test_sides_that_a_format_cannot_hold(tmp_path, suffix, shape, quoted):
+    with pytest.raises(ValueError, match=quoted):
+        check_output(Photo(np.zeros(shape, np.uint8)), tmp_path / f"out{suffix}", overwrite=False)
+
+
+def test_more_exif_than_a_jpeg_can_hold(tmp_path):
+    much = Photo(np.zeros((4, 4), np.uint8), metadata={"exif": b"Exif\0\0" + bytes(70000)})
+    with pytest.raises(ValueError, match=r"out\.jpg: JPEG cannot hold the photograph"):
+        check_output(much, tmp_path / "out.jpg", overwrite=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_floating_point_goes_into_tiff_and_fits_alone(tmp_path, suffix):
+    photo = Photo(np.zeros((4, 4), np.float32))
+    with pytest.raises(ValueError, match=r"cannot hold floating-point pixels; write .*out\.tif"):
+        check_output(photo, tmp_path / f"out{suffix}", overwrite=False)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_floating_point_keeps_every_bit(tmp_path, channels):
+    pixels = np.random.default_rng(0).standard_normal((9, 8, 3)).astype(np.float32) * 1e4
+    pixels = pixels if channels == 3 else pixels[..., 0]
+    write_photo(Photo(pixels), tmp_path / "out.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), pixels)
+    assert_same(read_photo(tmp_path / "out.tif"), Photo(pixels))
+
+
+@pytest.mark.parametrize("greyscale", [True, False])
+def test_a_transparent_colour_of_16_bits_becomes_alpha(tmp_path, greyscale):
+    pixels = random_pixels(np.uint16, 1 if greyscale else 3)
+    clear = tuple(int(v) for v in np.atleast_1d(pixels[2, 3]))
+    writer = png.Writer(
+        *(WIDTH, HEIGHT), greyscale=greyscale, bitdepth=16,
+        transparent=clear[0] if greyscale else clear,
+    )  # fmt: skip
+    with (tmp_path / "a.png").open("wb") as file:
+        writer.write(file, pixels.reshape(HEIGHT, -1).tolist())
+    found = read_photo(tmp_path / "a.png")
+    same = np.all(np.atleast_3d(pixels) == np.array(clear), axis=2)
+    assert_same(found, Photo(pixels, np.where(same, 0, 65535).astype(np.uint16)))
+
+
+def test_damaged_exif_is_left_out(tmp_path):
+    """Of 16 bits as of 8."""
+    written = photo(np.uint16, 3, metadata={"exif": b"Exif\0\0" + b"no such thing"})
+    write_photo(written, tmp_path / "a.png")
+    found = read_photo(tmp_path / "a.png")
+    assert_same(found, written)
+    write_photo(found, tmp_path / "b.png")
+
+
+def test_a_pgm_of_16_bits_and_a_pfm(tmp_path):
+    pixels = random_pixels(np.uint16, 1)
+    head = f"P5 {WIDTH} {HEIGHT} 65535\n".encode()
+    (tmp_path / "a.pgm").write_bytes(head + pixels.astype(">u2").tobytes())
+    assert_same(read_photo(tmp_path / "a.pgm"), Photo(pixels))
+    values = np.random.default_rng(0).random((HEIGHT, WIDTH), np.float32)
+    Image.fromarray(values).save(tmp_path / "a.pfm")
+    assert_same(read_photo(tmp_path / "a.pfm"), Photo(values))
+
+
+def test_a_preview_in_a_jpeg_is_left_out_and_said(tmp_path):
+    frames = [Image.fromarray(random_pixels(np.uint8, 3)) for _ in range(2)]
+    frames[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=frames[1:])
+    found = read_photo(tmp_path / "a.jpg")
+    assert found.colour.shape == (HEIGHT, WIDTH, 3)
+    assert found.notes == (
+        f"{tmp_path / 'a.jpg'} holds 2 images; the first, the photograph, is taken",
+    )
 
 
 def test_an_existing_file_is_replaced_only_when_asked(tmp_path):
@@ -394,3 +472,17 @@ def test_other_files_are_no_kernels(tmp_path):
             read_kernel(path)
     with pytest.raises(FileNotFoundError, match=r"gone\.npy"):
         read_kernel(tmp_path / "gone.npy")
+
+
+def test_a_header_that_promises_more_than_there_is(tmp_path):
+    """No memory is asked for, whatever it says."""
+    path = tmp_path / "kernel.npy"
+    np.savez(tmp_path / "k.npz", np.ones((3, 3)))
+    (tmp_path / "k.npz").rename(path)
+    with pytest.raises(ValueError, match=r"kernel\.npy is not a whole .npy file.*numpy\.save"):
+        read_kernel(path)
+    for shape in ("(100000, 100000)", "(9223372036854775807, 2)", "(-1, 5)"):
+        header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+        path.write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode())
+        with pytest.raises(ValueError, match=r"kernel\.npy is not a whole"):
+            read_kernel(path)
