@@ -29,6 +29,7 @@ from glra_jax.kernel_families import sample_kernel
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model, initial_model
 from glra_jax.networks.glra import Glra
+from glra_jax.programs import program
 from glra_jax.training.batches import training_batch
 from glra_jax.training.config import TrainConfig
 from glra_jax.training.step import training_constants
@@ -336,10 +337,8 @@ def run(options: CompareOptions) -> list[Row]:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program; exits with an error where a difference is above its bound."""
     options = tyro.cli(CompareOptions, args=arguments, prog="python -m experiments.compare_torch")
-    try:
+    with program("error"):
         rows = run(options)
-    except (OSError, ValueError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
     above = [row for row in rows if row.bound is not None and not row.difference < row.bound]
     for row in [row for row in above if is_rounding(row, rows)]:
         print(f"{row.quantity}: above the bound, but JAX is no further from float64 than PyTorch")

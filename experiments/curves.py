@@ -10,6 +10,8 @@ import tyro
 
 from experiments.pictures.drawing import new_figure
 from glra_jax import validation
+from glra_jax.input_files import check_is_file
+from glra_jax.programs import program
 
 # The paper: 200,000 steps took 30 hours on one K80.
 _REFERENCE_HOURS = 30.0
@@ -80,12 +82,16 @@ def read_run(folder: Path, *, points: int) -> Curve:
     path = folder / "metrics.csv"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; give work directories of experiments.train")
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if all(row.values())]
+    check_is_file(path)
+    try:
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if all(row.values())]
+        steps, seconds, losses = (np.array([float(r[c]) for r in rows])
+                                  for c in ("step", "seconds", "loss"))  # fmt: skip
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole metrics.csv ({error}); train anew") from error
     if not rows:
         raise ValueError(f"{path} holds no whole row yet")
-    steps, seconds, losses = (np.array([float(r[c]) for r in rows])
-                              for c in ("step", "seconds", "loss"))  # fmt: skip
     return mean_curve(folder.name, steps, seconds / 3600, losses, points=points)
 
 
@@ -125,7 +131,7 @@ def save_curves(curves: list[Curve], path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
     options = tyro.cli(CurveOptions, args=arguments, prog="python -m experiments.curves")
-    try:
+    with program("error"):
         validation.check_size(options.points, "points", minimum=2)
         if options.output.exists():
             raise FileExistsError(f"{options.output} exists; choose another name")
@@ -133,8 +139,6 @@ def main(arguments: list[str] | None = None) -> None:
         if options.reference is not None:
             curves.append(read_reference(options.reference, points=options.points))
         save_curves(curves, options.output)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
     for curve in curves:
         print(f"{curve.name}: {curve.losses[-1]:.1f} at the end, step {curve.steps[-1]:.0f} or so")
 

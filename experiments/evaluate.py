@@ -21,14 +21,13 @@ from experiments.evaluation.reuse import Earlier
 from experiments.evaluation.scores import AS_IT_IS, Record, corrections, score_image
 from experiments.evaluation.sheet import Example, choose_examples, draw_sheet
 from glra_jax.atomic_files import write_atomically
+from glra_jax.programs import program
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
-    try:
+    with program("error", hint="the same command resumes"):
         print(evaluate(parse(arguments)))
-    except (OSError, ValueError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
 
 
 def evaluate(options: EvaluateOptions) -> str:

@@ -36,6 +36,7 @@ from experiments.paper_figures.truncation import (
 )
 from experiments.pictures.drawing import csv_bytes, npz_bytes, png_bytes, save
 from glra_jax.kernel_families import blur_family
+from glra_jax.programs import program
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,9 @@ class Drawn:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
-    try:
+    with program("error"):
         options = tyro.cli(FigureOptions, args=arguments, prog="python -m experiments.figures")
         make_figures(options)
-    except (OSError, ValueError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
 
 
 def make_figures(options: FigureOptions) -> None:

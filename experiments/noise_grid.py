@@ -30,6 +30,7 @@ from glra_jax.blurring import blur
 from glra_jax.datasets import load_photographs
 from glra_jax.kernels import disk_kernel, gaussian_kernel, motion_kernel
 from glra_jax.noise import estimate_noise, estimate_noise_by_channel
+from glra_jax.programs import program
 
 ESTIMATES = {
     "estimate_noise": jax.vmap(estimate_noise, in_axes=2),
@@ -90,13 +91,11 @@ class NoiseGridOptions:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
+    with program("error"):
         options = tyro.cli(
             NoiseGridOptions, args=arguments, prog="python -m experiments.noise_grid"
         )
         print(measure(options))
-    except (OSError, ValueError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
 
 
 def measure(options: NoiseGridOptions) -> str:

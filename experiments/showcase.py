@@ -24,6 +24,7 @@ from glra_jax.atomic_files import write_atomically
 from glra_jax.datasets import embedded_photographs
 from glra_jax.kernel_families import blur_family
 from glra_jax.model_files import DEFAULT_MODEL
+from glra_jax.programs import program
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def restore_all(options: ShowcaseOptions) -> Iterator[Example]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
-    try:
+    with program("error"):
         options = tyro.cli(ShowcaseOptions, args=arguments, prog="python -m experiments.showcase")
         if options.output.exists() and not options.overwrite:
             raise FileExistsError(
@@ -173,8 +174,6 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{example.name}: PSNR in dB: {scores}", flush=True)
         write_atomically(options.output, draw_sheet(examples), overwrite=options.overwrite)
         print(f"written: {options.output}")
-    except (OSError, ValueError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import tyro
 from experiments.evaluation.paper_tables import write_tables
 from experiments.evaluation.results import find_results
 from glra_jax.atomic_files import write_atomically
+from glra_jax.programs import program
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,10 @@ class TablesOptions:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
     options = tyro.cli(TablesOptions, args=arguments, prog="python -m experiments.tables")
-    try:
+    with program("error"):
         text = write_tables(find_results(options.results))
         options.output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(options.output, f"{text}\n".encode(), overwrite=options.overwrite)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
     print(f"{text}\n\nin {options.output}")
 
 

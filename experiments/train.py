@@ -1,6 +1,7 @@
 """Trains the deconvolution network: `python -m experiments.train --help`."""
 
 import csv
+import io
 import json
 import logging
 import time
@@ -18,9 +19,11 @@ from experiments.training_runs.lock import only_run_in
 from experiments.training_runs.options import TrainOptions, describe_run, parse
 from experiments.training_runs.photographs import load_packed
 from glra_jax.atomic_files import write_atomically
+from glra_jax.input_files import check_is_file
 from glra_jax.model import Model, abstract_model
 from glra_jax.model_files import load_model, save_model
 from glra_jax.networks.architecture import Constants, Params
+from glra_jax.programs import one_line, program
 from glra_jax.training.checkpoints import CheckpointError, Checkpoints, Saved
 from glra_jax.training.config import TrainConfig
 from glra_jax.training.constants_cache import cached_training_constants, default_cache_folder
@@ -46,10 +49,8 @@ class DivergedError(ValueError):
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
     logging.basicConfig(level=logging.WARNING)  # before orbax brings a handler of its own
-    try:
+    with program("error", hint="the same command resumes"):
         train(parse(arguments))
-    except (CheckpointError, OSError, ValueError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
 
 
 def train(options: TrainOptions) -> None:
@@ -162,12 +163,11 @@ class MetricsLog:
     def __init__(self, path: Path, *, first_step: int) -> None:
         kept = [row for row in read_metrics(path) if int(row["step"]) <= first_step]
         self._before = float(kept[-1]["seconds"]) if kept else 0.0
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
-            writer.writeheader()
-            writer.writerows(kept)
-        temporary.replace(path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, _COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_atomically(path, text.getvalue().encode(), overwrite=True)
         self._file = path.open("a", newline="")
         self._started = time.perf_counter()
 
@@ -196,8 +196,17 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     """Whole rows of a metrics file; none if there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if all(row.get(c) for c in _COLUMNS)]
+    check_is_file(path)
+    try:
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if all(row.get(c) for c in _COLUMNS)]
+        for row in rows:
+            int(row["step"]), float(row["loss"]), float(row["seconds"])
+    except (csv.Error, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged ({one_line(str(error))}); move it away, and the run goes on"
+        ) from error
+    return rows
 
 
 def report(options: TrainOptions, state: TrainState, constants: Constants) -> None:

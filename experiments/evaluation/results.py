@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.evaluation.method_specs import LINEAR, method_title
 from experiments.evaluation.scores import Record, corrections
+from glra_jax.input_files import check_is_file
 
 FORMAT = "glra_jax-evaluation-1"
 # Methods by their names in older files; labels begin with them.
@@ -117,6 +118,7 @@ def read_results(path: Path) -> Results:
       FileNotFoundError: no such file.
       ValueError: a file that is truncated, of another kind, or lacks scores or settings.
     """
+    check_is_file(path)
     try:
         content = json.loads(path.read_text("utf-8"))
         if content["format"] != FORMAT:
@@ -140,11 +142,15 @@ def read_results(path: Path) -> Results:
             _check_kinds("a case", {"photograph": None, "family": None, **case}, _CASE)
         _check_reused(results)
         _check_scores(results)
+    except RecursionError as error:
+        raise ValueError(
+            f"{path} is not a whole results.json of an evaluation: it is nested too deep"
+        ) from error
     except KeyError as error:
         raise ValueError(
             f"{path} is not a whole results.json of an evaluation: it lacks {error}"
         ) from error
-    except (TypeError, ValueError) as error:
+    except (AttributeError, IndexError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a whole results.json of an evaluation: {error}") from error
     return results
 
