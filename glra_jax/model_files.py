@@ -20,16 +20,19 @@ import numpy as np
 import safetensors
 
 from glra_jax.atomic_files import write_atomically
+from glra_jax.input_files import check_is_file
 from glra_jax.inverses import Inverse
 from glra_jax.model import Model, abstract_model
 from glra_jax.networks import Architecture, Glra, architecture_named
-from glra_jax.safetensors_files import to_bytes
+from glra_jax.safetensors_files import digest, to_bytes
 
 DEFAULT_MODEL = "unrolled"
 # Whose basis and inverse the linear restoration takes where none is named.
 LINEAR_MODEL = "glra"
 
 _FORMAT = "glra_jax-model-3"
+_DIGEST = "sha256"  # of the arrays, in the metadata; files of earlier versions lack it
+_DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 # Formats 1 and 2 are of the faithful network alone, with `basis.left` and `basis.right`. The noise
 # weight of format 1 was one of the regularisation.
 _FORMER = ("glra_jax-model-1", "glra_jax-model-2")
@@ -108,6 +111,7 @@ def save_model(
             name: value.astype(np.float16) if name.startswith("params.") else value
             for name, value in arrays.items()
         }
+    metadata[_DIGEST] = digest(arrays)
     if faults := _not_finite(arrays):
         raise ValueError(f"{path} is not written: " + "; ".join(faults))
     write_atomically(Path(path), to_bytes(arrays, metadata), overwrite=overwrite)
@@ -182,10 +186,13 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
         configuration (all that are wrong are listed).
     """
     path = model_file(path_or_name)
+    check_is_file(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            dtypes = {n: str(file.get_slice(n).get_dtype()) for n in file.keys()}  # noqa: SIM118
+            # Of other dtypes some have none in NumPy.
+            arrays = {n: file.get_tensor(n) for n, kind in dtypes.items() if kind in _DTYPES}
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(
             f"{path} is not a whole safetensors file ({error}); it may be truncated: copy it again"
@@ -195,10 +202,15 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
             f"{path} is a safetensors file but not a glra_jax model "
             f"(format {metadata.get('format')!r}, expected {_FORMAT!r})"
         )
+    if others := [f"{name} is {kind}" for name, kind in dtypes.items() if kind not in _DTYPES]:
+        raise ValueError(
+            f"{path} holds numbers that no model has: " + "; ".join(others) + "; save it anew"
+        )
     try:
         architecture = _architecture_of(metadata)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path} has an unreadable configuration: {error}") from error
+    written = digest(arrays)
     if metadata["format"] in _FORMER:
         arrays = {
             f"constants.{name.removeprefix('basis.')}" if name.startswith("basis.") else name: array
@@ -206,6 +218,10 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
         }
     expected = _parts(abstract_model(architecture))
     _check_arrays(path, arrays, named_arrays(expected))
+    if metadata.get(_DIGEST, written) != written:
+        raise ValueError(
+            f"{path} is damaged: its arrays are not those that were written; copy it again"
+        )
     arrays = {
         name: value.astype(np.float32) if value.dtype == np.float16 else value
         for name, value in arrays.items()

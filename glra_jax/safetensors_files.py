@@ -1,5 +1,6 @@
-"""Safetensors files that are the same, byte for byte, for the same content."""
+"""Safetensors files that are the same, byte for byte, for the same content, and its digest."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 
@@ -25,3 +26,12 @@ def to_bytes(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | Non
     encoded = header.encode()
     encoded += b" " * (-len(encoded) % _LENGTH)
     return len(encoded).to_bytes(_LENGTH, "little") + encoded + data[end:]
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of arrays with their names, dtypes and shapes, in hexadecimal digits."""
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

@@ -380,3 +380,20 @@ def test_after_damage_an_earlier_checkpoint_is_of_use(folder):
     shutil.rmtree(folder / "10")
     with Checkpoints(folder, description=DESCRIPTION) as checkpoints:
         assert_same(checkpoints.restore(small(0)), small(5))
+
+
+def test_flipped_bits_are_seen(folder, monkeypatch):
+    """As if the file held other numbers than were saved: what orbax reads is changed."""
+    with Checkpoints(folder, description=DESCRIPTION) as checkpoints:
+        read = checkpoints._manager.restore
+
+        def flipped(*args, **options):
+            found = dict(read(*args, **options))
+            if "arrays" in found:
+                change = lambda x: x.at[0, 0].multiply(1.0001) if x.ndim == 2 else x  # noqa: E731
+                found["arrays"] = jax.tree.map(change, found["arrays"])
+            return found
+
+        monkeypatch.setattr(checkpoints._manager, "restore", flipped)
+        with pytest.raises(CheckpointError, match=r"10 is damaged: its arrays are not those"):
+            checkpoints.restore(small(0))

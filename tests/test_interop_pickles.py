@@ -203,3 +203,36 @@ def test_another_kind_of_content(state, tmp_path):
     torch.save({"epoch": 3, "model": network.state_dict()}, path)
     with pytest.raises(ValueError, match=r"checkpoint\.pt.*under 'model'.*unknown epoch"):
         interop.load_torch_model(path, basis=random_basis(9, 4))
+
+
+# --- files that ask for more memory than they hold ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pickled", "why"),
+    [
+        (b"\x80\x02r\xff\xff\xff\x3f.", r"numbers a memo to 1073741823 in \d+ bytes"),
+        (b"\x80\x02}p99999999\n.", r"numbers a memo to 99999999"),
+        (b"\x80\x02c__builtin__\nbytearray\n\x8a\x05\x00\x00\x00\x00\x01\x85R.", "bytearray"),
+    ],
+)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_pickle_that_asks_for_gigabytes_is_not_opened(tmp_path, pickled, why, zipped):
+    path = tmp_path / "weights.pt"
+    if zipped:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", pickled)
+            archive.writestr("archive/version", "3")
+    else:
+        path.write_bytes(pickled)
+    with pytest.raises(ValueError, match=rf"weights\.pt is not opened: its pickle .*{why}"):
+        interop.load_torch_model(path)
+
+
+def test_an_archive_that_unpacks_to_far_more_is_not_opened(tmp_path):
+    path = tmp_path / "weights.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+        archive.writestr("archive/data/0", bytes(50 * 2**20))
+    with pytest.raises(ValueError, match=r"weights\.pt is not opened: it unpacks to 5\d{7} bytes"):
+        interop.load_torch_model(path)

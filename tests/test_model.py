@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -359,3 +360,48 @@ def test_places_that_cannot_be_written_to_are_named(small_model, tmp_path):
         gx.save_model(small_model, tmp_path / "nope" / "model.st")
     with pytest.raises(IsADirectoryError, match="is a folder; choose the name of a file"):
         gx.save_model(small_model, tmp_path, overwrite=True)
+
+
+# --- damage --------------------------------------------------------------------------------------
+
+
+def test_a_flipped_bit_of_a_weight_is_seen(path):
+    """Wherever it lies: every value is still finite."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    for place in np.linspace(start, len(data) - 4, 9).astype(int):
+        place -= (place - start) % 4  # the lowest byte of a mantissa
+        changed = bytearray(data)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"model\.safetensors is damaged: .*copy it again"):
+            gx.load_model(path)
+    path.write_bytes(data)
+    gx.load_model(path)
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F4"])
+def test_dtypes_that_numpy_lacks_are_named(path, dtype):
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    name, entry = next((n, e) for n, e in header.items() if n.startswith("params."))
+    size = entry["data_offsets"][1] - entry["data_offsets"][0]
+    entry.update(dtype=dtype, shape=[size * (2 if dtype == "F4" else 1)])
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+    with pytest.raises(ValueError, match=rf"{re.escape(name)} is {dtype}|not a whole safetensors"):
+        gx.load_model(path)
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000 + "]" * 100_000, '{"rank": 1' + "0" * 400 + "}"])
+def test_configurations_that_no_python_reads(path, value):
+    rewrite(path, lambda _, metadata: metadata.update(config=value))
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        gx.load_model(path)
+
+
+def test_a_pipe_is_no_model(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(ValueError, match=r"pipe\.safetensors is a pipe"):
+        gx.load_model(tmp_path / "pipe.safetensors")

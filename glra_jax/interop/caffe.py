@@ -30,9 +30,10 @@ import numpy as np
 
 from glra_jax import validation
 from glra_jax.deprecated.keywords import loose_inverse
+from glra_jax.input_files import check_is_file
 from glra_jax.interop import LAYERS, model_from_state_dict
 from glra_jax.interop.entries import check_basis, dtype_of, faults_of_weights, to_numpy
-from glra_jax.interop.file_kinds import CAFFE, NPZ, check_is_file, reason_of, unreadable
+from glra_jax.interop.file_kinds import CAFFE, NPZ, reason_of, unreadable
 from glra_jax.inverses import Inverse
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model

@@ -31,14 +31,6 @@ _OTHERS = (  # small letters: what a file begins with is compared in small lette
 )
 
 
-def check_is_file(path: Path) -> None:
-    """Raises FileNotFoundError where there is nothing, IsADirectoryError for a folder."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the file in it")
-    if not path.exists():
-        raise FileNotFoundError(f"no file {path}")
-
-
 def unreadable(path: Path, data: bytes, wanted: str, reason: str) -> str:
     """Says of a file that cannot be read that it is cut short, or another kind of file.
 

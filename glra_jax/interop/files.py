@@ -18,14 +18,15 @@ import safetensors.numpy
 
 from glra_jax.atomic_files import write_atomically
 from glra_jax.deprecated.model_keywords import read_inverse_keywords
+from glra_jax.input_files import check_is_file
 from glra_jax.interop.file_kinds import (
     PYTORCH,
     SAFETENSORS,
-    check_is_file,
     kind_of,
     reason_of,
     unreadable,
 )
+from glra_jax.interop.pickles import check_pickles, largest_unpacked
 from glra_jax.interop.state_dicts import model_from_state_dict, model_to_state_dict
 from glra_jax.inverses import CORES, Inverse
 from glra_jax.lowrank import Basis
@@ -217,6 +218,7 @@ def _read_torch(path: Path) -> Any:
         )
     data = path.read_bytes()  # once: what is checked is what is opened
     _check_zip(path, data)
+    check_pickles(path, data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols, which errors name below
@@ -227,17 +229,26 @@ def _read_torch(path: Path) -> Any:
         raise ValueError(_refusal(path, data, error)) from None
 
 
+class _BombError(ValueError):
+    """An archive that unpacks to far more than it holds."""
+
+
 def _check_zip(path: Path, data: bytes) -> None:
     """Raises for a zip archive that is cut short or damaged."""
     if not data.startswith(_ZIP):
         return
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            announced = sum(entry.file_size for entry in archive.infolist())
+            if announced > largest_unpacked(len(data)):
+                raise _BombError(f"it unpacks to {announced} bytes, and has {len(data)}")
             # PyTorch can be told to write no checksums, which are 0 then.
             has_checksums = any(entry.CRC for entry in archive.infolist())
             damaged = archive.testzip() if has_checksums else None
     except MemoryError:
         raise
+    except _BombError as error:
+        raise ValueError(f"{path} is not opened: {error}; save module.state_dict() anew") from None
     except Exception as error:  # damage makes zipfile raise almost anything
         raise ValueError(unreadable(path, data, PYTORCH, reason_of(error))) from error
     if damaged is not None:

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from glra_jax.model_files import named_arrays
 from glra_jax.networks.architecture import Constants
+from glra_jax.safetensors_files import digest
 from glra_jax.training.step import TrainState
 
 _FORMAT = 2  # of what a checkpoint holds
+_DIGEST = "sha256"  # of its arrays, in the description
 
 
 class Saved(NamedTuple):
@@ -92,10 +96,11 @@ class Checkpoints:
     def save(self, saved: Saved) -> None:
         """Writes a checkpoint of the state's own step; returns when it is whole."""
         args = self._ocp.args
+        described = {**self._description, _DIGEST: _digest(saved)}
         self._manager.save(
             int(saved.state.step),
             args=args.Composite(
-                arrays=args.StandardSave(saved), description=args.JsonSave(self._description)
+                arrays=args.StandardSave(saved), description=args.JsonSave(described)
             ),
         )
         self._manager.wait_until_finished()
@@ -122,7 +127,10 @@ class Checkpoints:
         args = self._ocp.args
         try:
             restored = self._manager.restore(
-                step, args=args.Composite(arrays=args.StandardRestore(abstract))
+                step,
+                args=args.Composite(
+                    arrays=args.StandardRestore(abstract), description=args.JsonRestore()
+                ),
             )
         except Exception as error:
             raise CheckpointError(
@@ -130,7 +138,15 @@ class Checkpoints:
                 f"is damaged or of another program. Nothing was changed: remove that folder to go "
                 f"on from an earlier step, or choose another work directory"
             ) from error
-        return restored["arrays"]
+        arrays = restored["arrays"]
+        written = restored["description"].get(_DIGEST)  # files of earlier versions lack it
+        if written is not None and written != _digest(arrays):
+            raise CheckpointError(
+                f"checkpoint {self._folder / str(step)} is damaged: its arrays are not those that "
+                f"were written. Nothing was changed: remove that folder to go on from an earlier "
+                f"step, or choose another work directory"
+            )
+        return arrays
 
     def _check_description(self, step: int) -> None:
         args = self._ocp.args
@@ -144,6 +160,7 @@ class Checkpoints:
                 f"{self._folder / str(step)} is not a checkpoint of this program or is damaged "
                 f"({_first_line(error)}); nothing was changed, choose another work directory"
             ) from error
+        found.pop(_DIGEST, None)
         if found.get("format") != _FORMAT:
             raise CheckpointError(
                 f"{self._folder} holds checkpoints of an earlier version of this program, which "
@@ -155,6 +172,11 @@ class Checkpoints:
                 f"{self._folder} belongs to another run: {'; '.join(differences)}. Use the same "
                 f"options, or another work directory"
             )
+
+
+def _digest(saved: Saved) -> str:
+    named = named_arrays(saved)
+    return digest({name: np.asarray(jax.device_get(leaf)) for name, leaf in named.items()})
 
 
 def _first_line(error: Exception) -> str:
