@@ -13,9 +13,11 @@ from glra_jax.datasets import (
     Dataset,
     dataset_named,
     embedded_photographs,
+    find_photographs,
     folder_photographs,
     load_photographs,
     load_training_photographs,
+    pack_photographs,
     read_photograph,
 )
 from glra_jax.datasets.embedded import SPLITS
@@ -270,3 +272,19 @@ def test_without_scikit_image_the_mend_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(ImportError, match=r"pip install .*glra-jax\[experiments\]"):
         embedded_photographs("test")
+
+
+def test_hidden_files_and_folders_are_no_photographs(tmp_path):
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"\0\5\x16\7" + bytes(100))
+    for folder in (".thumbnails", "sub/.cache", "sub"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path / folder / "b.png")
+    found = [path.relative_to(tmp_path).as_posix() for path in find_photographs(tmp_path)]
+    assert found == ["a.png", "sub/b.png"]
+
+
+def test_a_photograph_that_is_too_small_is_named():
+    photographs = {"whole": np.zeros((32, 32), np.uint8), "sub/tiny": np.zeros((8, 9), np.uint8)}
+    with pytest.raises(ValueError, match=r"photograph sub/tiny of shape \(8, 9\) is smaller"):
+        pack_photographs(photographs, min_side=16)

@@ -26,18 +26,21 @@ def load_photographs(options: TrainOptions) -> list[np.ndarray]:
       ValueError: what models are scored on is among them and `allow_leak` is not set, or an image
         cannot be read.
     """
-    photographs = load_training_photographs(
+    return list(_by_name(options).values())
+
+
+def _by_name(options: TrainOptions) -> dict[str, np.ndarray]:
+    return load_training_photographs(
         options.dataset,
         options.splits,
         data_dir=options.data_dir,
         allow_leak=options.allow_leak,
     )
-    return list(photographs.values())
 
 
 def load_packed(options: TrainOptions) -> PackedPhotographs:
     """Packs the same photographs for training; raises if one is smaller than a patch needs."""
-    photographs = load_photographs(options)
+    photographs = _by_name(options)
     licence = dataset_named(options.dataset).licence
     terms = f" (licence: {licence})" if licence else ""
     print(f"{len(photographs)} photographs of dataset {options.dataset}{terms}")

@@ -41,6 +41,9 @@ def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:
 def find_photographs(folder: str | os.PathLike[str]) -> list[Path]:
     """Finds all photographs in a folder and its subfolders, in the order of their names.
 
+    Hidden files and folders are left out: `._photo.jpg` of macOS is no photograph, and those in
+    `.thumbnails` are copies.
+
     Args:
       folder: a directory.
 
@@ -54,7 +57,13 @@ def find_photographs(folder: str | os.PathLike[str]) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise NotADirectoryError(f"{root} is not a folder")
-    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    paths = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and path.is_file()
+    )
     if not paths:
         raise ValueError(f"{root} holds no image ({', '.join(SUFFIXES)})")
     return paths

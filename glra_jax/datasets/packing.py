@@ -4,7 +4,7 @@ An entry is what a patch is cut from: a single colour channel, for networks that
 independently, or a whole RGB photograph. Pixels stay uint8 until a patch is cut.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax
@@ -39,12 +39,16 @@ class PackedPhotographs:
 
 
 def pack_photographs(
-    photographs: Sequence[np.ndarray], *, channels: int = 1, min_side: int = 1
+    photographs: Sequence[np.ndarray] | Mapping[str, np.ndarray],
+    *,
+    channels: int = 1,
+    min_side: int = 1,
 ) -> PackedPhotographs:
     """Packs photographs, one after the other.
 
     Args:
-      photographs: uint8 `(H, W)` or `(H, W, C)`.
+      photographs: uint8 `(H, W)` or `(H, W, C)`; by the names that errors call them, if they have
+        any.
       channels: 1 makes every colour channel an entry of its own; 3 makes every photograph one entry
         of RGB, grey ones repeated to three channels.
       min_side: smallest side that will do, that of the patches to be cut.
@@ -60,7 +64,8 @@ def pack_photographs(
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, got {channels}")
     entries: list[np.ndarray] = []
-    for index, photograph in enumerate(photographs):
+    named = photographs if isinstance(photographs, Mapping) else dict(enumerate(photographs))
+    for index, photograph in named.items():
         if photograph.dtype != np.uint8:
             raise TypeError(f"photograph {index} has dtype {photograph.dtype}, expected uint8")
         if photograph.ndim not in (2, 3):
