@@ -19,6 +19,7 @@ from glra_jax.light import noise_in_linear_light, to_linear, to_srgb
 from glra_jax.model import Model
 from glra_jax.model_files import DEFAULT_MODEL, load_model
 from glra_jax.networks import Architecture
+from glra_jax.noise import NoiseModel
 from glra_jax.photo_files import Photo, check_output, read_kernel, read_photo, write_photo
 from glra_jax.programs import program
 from glra_jax.restorer import even_tile, prepare
@@ -104,10 +105,13 @@ def deblur(options: Deblur) -> None:
         )
     started = time.perf_counter()
     blurred = photo.colour.astype(np.float32) / np.float32(white)
-    noise = _noise(options, photo, blurred, kernel, model, inverse)
+    noise: float | np.ndarray | NoiseModel | None = _noise(
+        options, photo, blurred, kernel, model, inverse
+    )
     if options.light == "linear":
         blurred = to_linear(blurred)
-        noise = None if noise is None else noise_in_linear_light(noise)
+        if noise is not None and not isinstance(noise, NoiseModel):
+            noise = noise_in_linear_light(noise)
     restorer = prepare(
         model,
         kernel,

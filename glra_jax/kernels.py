@@ -24,7 +24,9 @@ def _offsets(size: int) -> jax.Array:
 
 
 @native_arrays
-def normalize_kernel(kernel: jax.Array, *, subtract_background: bool = False) -> jax.Array:
+def normalize_kernel(
+    kernel: jax.Array | np.ndarray, *, subtract_background: bool = False
+) -> jax.Array:
     """Divides a kernel by its sum, so that blurring keeps the mean brightness.
 
     Args:
@@ -42,35 +44,40 @@ def normalize_kernel(kernel: jax.Array, *, subtract_background: bool = False) ->
     Warns:
       UserWarning: the kernel has a background, and it is not subtracted.
     """
-    if validation.is_known(kernel):
-        kernel = np.asarray(kernel)
+    known = validation.is_known(kernel)
+    if known:
         validation.check_real(kernel, "kernel")
     elif subtract_background:
         raise TypeError("the background of a traced kernel cannot be found; subtract it before")
     if np.ndim(kernel) != 2 or np.size(kernel) == 0:
         raise ValueError(f"kernel must be 2-D and not empty, got shape {np.shape(kernel)}")
-    if validation.is_known(kernel):
-        floating = jnp.issubdtype(kernel.dtype, jnp.floating)
-        dtype = jax.dtypes.canonicalize_dtype(kernel.dtype) if floating else np.float32
-        # In half precision the sum itself would be off by a part in a hundred.
-        kernel = np.asarray(kernel, np.float64)
-        if subtract_background:
-            kernel = without_background(kernel)
-        known = float(kernel.sum())
-        if not (math.isfinite(known) and known > 0):
-            raise ValueError(f"kernel has the sum {known:.6g}; it must be finite and positive")
-        if level := 0.0 if subtract_background else kernel_background(kernel):
-            warnings.warn(
-                f"kernel has a background of {level:.3g}, {100 * background_share(kernel):.0f} % "
-                f"of its sum, which counts as blur; if it is no part of the blur, pass "
-                f"subtract_background=True",
-                stacklevel=3,
-            )
-        return jnp.asarray((kernel / known).astype(dtype))
+    if known:
+        return _normalized(np.asarray(kernel), subtract_background=subtract_background)
     kernel = jnp.asarray(kernel)
     if not jnp.issubdtype(kernel.dtype, jnp.floating):
         kernel = kernel.astype(jnp.float32)
     return kernel / kernel.sum()
+
+
+def _normalized(kernel: np.ndarray, *, subtract_background: bool) -> jax.Array:
+    """Divides a known kernel by its sum; compiles nothing."""
+    floating = jnp.issubdtype(kernel.dtype, jnp.floating)
+    dtype = jax.dtypes.canonicalize_dtype(kernel.dtype) if floating else np.float32
+    # In half precision the sum itself would be off by a part in a hundred.
+    values = np.asarray(kernel, np.float64)
+    if subtract_background:
+        values = without_background(values)
+    total = float(values.sum())
+    if not (math.isfinite(total) and total > 0):
+        raise ValueError(f"kernel has the sum {total:.6g}; it must be finite and positive")
+    if level := 0.0 if subtract_background else kernel_background(values):
+        warnings.warn(
+            f"kernel has a background of {level:.3g}, {100 * background_share(values):.0f} % of "
+            f"its sum, which counts as blur; if it is no part of the blur, pass "
+            f"subtract_background=True",
+            stacklevel=4,
+        )
+    return jnp.asarray((values / total).astype(dtype))
 
 
 def gaussian_kernel(*, sigma: jax.typing.ArrayLike, size: int) -> jax.Array:

@@ -135,9 +135,9 @@ def deconvolve_linear(
     unit = unit_of(y, scale)
     check_photograph(y, boundary, architecture, kernel, unit=unit)
     check_settings(kernel, architecture, noise, inverse)
-    y, noise = in_unit(y, unit), noise_in_unit(noise, unit)
-    noise = noise_with_jpeg(y, kernel, noise, architecture, inverse)
-    condition = condition_for(architecture, basis, kernel, y, noise=noise, inverse=inverse)
+    y, level = in_unit(y, unit), noise_in_unit(noise, unit)
+    level = noise_with_jpeg(y, kernel, level, architecture, inverse)
+    condition = condition_for(architecture, basis, kernel, y, noise=level, inverse=inverse)
     return out_of_unit(_restore_linearly(y, basis, condition.core, boundary=boundary), unit)
 
 

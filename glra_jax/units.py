@@ -49,12 +49,12 @@ def unit_of(y: Any, scale: jax.typing.ArrayLike | None) -> jax.typing.ArrayLike:
 
 def in_unit(y: _Array, unit: jax.typing.ArrayLike) -> _Array:
     """Divides an image by its unit; of the same dtype."""
-    return y if _is_one(unit) else (y / unit).astype(y.dtype)  # type: ignore[operator,return-value]
+    return y if _is_one(unit) else (y / unit).astype(y.dtype)
 
 
 def out_of_unit(y: _Array, unit: jax.typing.ArrayLike) -> _Array:
     """Undoes `in_unit`."""
-    return y if _is_one(unit) else (y * unit).astype(y.dtype)  # type: ignore[operator,return-value]
+    return y if _is_one(unit) else (y * unit).astype(y.dtype)
 
 
 def noise_in_unit(
