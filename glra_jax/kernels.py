@@ -77,7 +77,7 @@ def _normalized(kernel: np.ndarray, *, subtract_background: bool) -> jax.Array:
             f"subtract_background=True",
             stacklevel=4,
         )
-    return jnp.asarray((values / total).astype(dtype))
+    return jax.device_put((values / total).astype(dtype))
 
 
 def gaussian_kernel(*, sigma: jax.typing.ArrayLike, size: int) -> jax.Array:

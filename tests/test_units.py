@@ -120,7 +120,7 @@ def test_linear_light_is_that_of_the_standard():
     assert float(to_linear(np.float32(0.5))) == pytest.approx(0.21404, abs=1e-5)
     values = np.linspace(-0.1, 1.8, 200, dtype=np.float32)
     np.testing.assert_allclose(to_srgb(to_linear(values)), values, atol=2e-6)
-    bright = np.linspace(0.05, 1.0, 20)
+    bright = np.linspace(0.1, 1.0, 20)
     slope = (to_linear(bright + 1e-3) - to_linear(bright - 1e-3)) / 2e-3
     noise = noise_in_linear_light(0.01)
     modelled = np.sqrt(noise.level**2 + noise.shot * to_linear(bright))
@@ -130,7 +130,7 @@ def test_linear_light_is_that_of_the_standard():
 def test_looking_at_numpy_input_compiles_nothing():
     """Programs for every shape would pile up in memory."""
     shapes = iter(range(16, 60))
-    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         compiled = []
         from jax._src import compiler
 
