@@ -27,7 +27,7 @@ def estimated_levels(
     Returns:
       One standard deviation, or one for each of the channels that the network takes together.
     """
-    if not architecture.noise_models:
+    if not architecture.by_image:
         return max(float(jax.jit(estimate_noise)(y)), jpeg)
     pixels = np.atleast_3d(np.asarray(y))
     levels = np.maximum(np.asarray(jax.jit(estimate_noise_behind_blur)(pixels, kernel)), jpeg)

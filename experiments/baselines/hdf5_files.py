@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from glra_jax.interop.file_kinds import HDF5, check_is_file, reason_of, unreadable
+from glra_jax.input_files import check_is_file
+from glra_jax.interop.file_kinds import HDF5, reason_of, unreadable
 
 
 @contextmanager
