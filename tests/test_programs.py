@@ -76,7 +76,10 @@ def test_a_closed_pipe_does_not_end_the_work(monkeypatch):
     assert done == [0, 1, 2]
 
 
-def test_the_signal_of_a_terminal(capsys):
+def test_the_signal_of_a_terminal(capsys, request):
+    # Programs that a shell starts in the background ignore it.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, former))
     with pytest.raises(SystemExit) as raised, program("name"):
         signal.raise_signal(signal.SIGINT)
     assert raised.value.code == 130

@@ -93,7 +93,7 @@ def test_the_kill_was_real_and_left_what_it_should(runs):
     assert first.returncode == -signal.SIGKILL, first.stderr
     assert left["checkpoints"] == ["10", "5"]
     assert left["steps"] == [1, 2, 4, 5, 6, 8, 10, 12]  # 11 and 12 are to be done again
-    assert left["files"] == ["checkpoints", "config.json", "metrics.csv"]
+    assert left["files"] == ["checkpoints", "config.json", "metrics.csv", "run.lock"]
 
 
 def test_the_same_command_says_that_it_resumes_and_ends(runs):

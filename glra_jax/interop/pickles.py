@@ -17,7 +17,8 @@ _RATIO, _FREE = 20, 2**20
 # A file of the former format begins with four pickles: two numbers, the system, the state dict.
 _PICKLES = 4
 _MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
-_MADE_OF_A_NUMBER = ("bytearray",)
+# `bytearray(n)` is of n bytes; what PyTorch saves of one is made of its bytes.
+_LARGEST_BYTEARRAY = 2**26
 
 
 def largest_unpacked(size: int) -> int:
@@ -66,6 +67,7 @@ def _pickles_of(path: Path, data: bytes) -> list[bytes]:
 def _check_one(path: Path, file: io.BytesIO, size: int) -> bool:
     """Checks the pickle that a file stands at; False where there is none that can be parsed."""
     strings: list[str] = []
+    largest, makes_bytearray = 0, False
     try:
         for opcode, argument, _ in pickletools.genops(file):
             name = ""
@@ -77,8 +79,11 @@ def _check_one(path: Path, file: io.BytesIO, size: int) -> bool:
                 strings = [argument]
             if opcode.name in _MEMO and int(str(argument)) > size:
                 raise _RefusedError(f"numbers a memo to {argument} in {size} bytes")
-            if name in _MADE_OF_A_NUMBER:
-                raise _RefusedError(f"makes a {name}, which no state dict has")
+            makes_bytearray |= name == "bytearray"
+            if isinstance(argument, int) and opcode.name not in _MEMO:
+                largest = max(largest, argument)
+            if makes_bytearray and largest > _LARGEST_BYTEARRAY:
+                raise _RefusedError(f"may make a bytearray of {largest} bytes")
     except _RefusedError as error:
         raise ValueError(
             f"{path} is not opened: its pickle {error}; save module.state_dict() anew"

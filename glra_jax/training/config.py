@@ -48,8 +48,8 @@ class TrainConfig(Generic[A]):
       halve_every: Steps between halvings, at least 1.
       warmup: Steps of linear rise before the schedule "cosine", at least 0.
       layer_rates: The same rate in all layers, or the architecture's rates by layer.
-      weight_decay: L2 penalty, at least 0, added to the gradient before the optimiser (AdamW and
-        Muon: after it).
+      weight_decay: L2 penalty, at least 0, added to the gradient before the optimiser; with AdamW
+        and Muon, after it.
     """
 
     architecture: A
