@@ -192,6 +192,7 @@ def blurred(colour_photograph):
     return np.asarray(y)[:61, :75], kernel  # sides that no multiple divides
 
 
+@pytest.mark.slow
 def test_batches_hold_what_the_network_is_given(config, photographs):
     constants = training_constants(config)
     batch = training_batch(config, 5, photographs, constants)
@@ -286,6 +287,7 @@ def test_a_checkpoint_holds_its_state(config, trained, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, found, saved)
 
 
+@pytest.mark.slow
 def test_the_training_program_trains_it(config, tmp_path, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "toy", replace(config, steps=3))
     photograph = skimage.data.coffee()[100:200, 200:320]

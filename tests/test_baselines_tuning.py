@@ -95,6 +95,7 @@ def test_the_file_has_the_candidates_of_the_record(method, scores):
     assert scores[method]["candidates"] == list(tuning.candidates)
 
 
+@pytest.mark.slow
 def test_examples_differ_in_blur_and_noise_alone():
     packed = pack_photographs([data.camera()])
     key = jax.random.key(0)
@@ -203,6 +204,7 @@ class TestPhotographs:
         changed[0, 0] ^= 1
         assert tune.hash_photographs([a, b]) != tune.hash_photographs([a, changed])
 
+    @pytest.mark.slow
     def test_goes_on_with_the_same_photographs_alone(self, pixels, tmp_path, capsys):
         a, b = pixels
         output = tmp_path / "tuned.json"
@@ -277,6 +279,7 @@ def test_a_tuned_default_is_read_under_jit():
     np.testing.assert_allclose(restore(y, 0.02), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_weight_tuned_without_saturation_serves_saturated_patches():
     """Protocol "paper" hardly saturates what is blurred; protocol "release" does."""
     baseline = BASELINES["tv_saturated"]

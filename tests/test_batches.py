@@ -143,6 +143,7 @@ def test_cores_are_those_of_the_kernel(make, small_basis):
     )
 
 
+@pytest.mark.slow
 def test_the_linear_restoration_restores_a_batch(make, small_families):
     """Kernel, core, blur and crop fit together, seen with a basis that leaves nothing out."""
     batch = make(jax.random.key(2), WHOLE_BASIS, kernels=small_families, noise=(0.0, 0.0))

@@ -113,6 +113,7 @@ def test_many_least_squares_cores_at_once(small_basis):
     np.testing.assert_allclose(found, expected, atol=1e-4 * jnp.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_least_squares_restores_better_where_the_inverse_is_longer_than_the_support():
     """A zero of the kernel near frequency 0, over which a periodic inverse of 61 pixels steps."""
     support = 61

@@ -101,6 +101,7 @@ def test_the_step_is_scipys(
     np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6)
 
 
+@pytest.mark.slow
 def test_with_a_delta_kernel_and_no_noise_the_blurred_image_comes_back(
     photograph: np.ndarray,
 ) -> None:

@@ -341,6 +341,7 @@ def test_it_scales_with_the_image_by_channel(factor, seed):
     )
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_gradient_by_channel():
     images = np.stack([noisy((21, 24, 2), sigma=sigma) for sigma in (0.01, 0.05)])
     each = jax.vmap(gx.estimate_noise_by_channel)(images)

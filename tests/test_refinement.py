@@ -261,6 +261,7 @@ def test_what_the_architecture_does_not_take(layers, small_model):
             small_model.architecture.adopt(other, small_model.constants, layers)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_whole_network(batch, layers, small_model):
     """Of weights that all maps share: the sum over the maps, as `untie` copies them."""
     y, core = batch

@@ -177,6 +177,7 @@ def test_adamw_is_that_of_optax_on_clipped_gradients():
         np.testing.assert_allclose(*updates, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_result_is_the_running_average_of_the_weights(packed):
     params, mesh = initial_params(CONFIG, {}), data_mesh(1)
     start = jax.tree.map(jnp.copy, create_state(CONFIG, params))  # a step takes over its memory
