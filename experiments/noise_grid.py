@@ -12,7 +12,7 @@ truth: the median, and the least and the largest.
 import itertools
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,11 +30,14 @@ from glra_jax.blurring import blur
 from glra_jax.datasets import load_photographs
 from glra_jax.kernels import disk_kernel, gaussian_kernel, motion_kernel
 from glra_jax.noise import estimate_noise, estimate_noise_by_channel
+from glra_jax.noise_behind_blur import estimate_noise_behind_blur
 from glra_jax.programs import program
 
-ESTIMATES = {
-    "estimate_noise": jax.vmap(estimate_noise, in_axes=2),
-    "estimate_noise_by_channel": estimate_noise_by_channel,
+# Of an image and its kernel.
+ESTIMATES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "estimate_noise": lambda y, kernel: jax.vmap(estimate_noise, in_axes=2)(y),
+    "estimate_noise_by_channel": lambda y, kernel: estimate_noise_by_channel(y),
+    "estimate_noise_behind_blur": estimate_noise_behind_blur,
 }
 # By which cells of the table can be formed.
 FACTORS = ("photograph", "channels", "blur", "noise", "smoothed", "exposure", "file")
@@ -208,7 +211,7 @@ def estimates_and_truth(
     file = jpeg.compress(y, quality=quality) if compressed else jnp.round(255.0 * y) / 255.0
     inside = (clean > 0.0) & (clean < 1.0)
     truth = jnp.sqrt(jnp.mean((file - clean) ** 2, axis=(0, 1), where=inside))
-    return jnp.stack([*(estimate(file) for estimate in ESTIMATES.values()), truth])
+    return jnp.stack([*(estimate(file, kernel) for estimate in ESTIMATES.values()), truth])
 
 
 if __name__ == "__main__":

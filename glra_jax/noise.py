@@ -38,10 +38,13 @@ _SHARES = _COUNTS / _BLOCK**2
 _SHARES[0] = 1.0 - np.sum(_SHARES[1:])
 # That share's quantile of a mean of squares of white noise: of χ² over its degrees of freedom.
 _EXPECTED = np.float32(2.0 * scipy.special.gammaincinv(_COUNTS / 2, _SMOOTH) / _COUNTS)
-# By how much power at a frequency may exceed that at the next.
+# By how much the logarithm of power at a frequency may exceed that at the next, for the most.
 _STEEPEST = np.array(
-    [math.exp((_SMOOTHED * math.pi / _BLOCK) ** 2 * (2 * f + 1)) for f in _LOOKED_AT], np.float32
+    [(_SMOOTHED * math.pi / _BLOCK) ** 2 * (2 * f + 1) for f in _LOOKED_AT], np.float32
 )
+# The steepness is seen at so many frequencies, the highest, and may be so much larger at others.
+_HIGHEST = 3
+_STEEPER = 1.5
 # Of values rounded to 8 bits.
 _ROUNDING = 1.0 / 255.0 / math.sqrt(12.0)
 
@@ -131,8 +134,9 @@ def estimate_noise_by_channel(y: jax.Array) -> jax.Array:
     7×7 pixels are cosine-transformed. For each of six frequencies, the power that a fifth of the
     blocks stay below shows the noise, since a fifth of a photograph has no detail; it is corrected
     for being the lowest fifth. Lower frequencies are given the power of the lowest that is looked
-    at. Power that falls with the frequency faster than that of noise smoothed by a Gaussian of 0.7
-    pixels is the photograph's and left out.
+    at. How fast the power of the noise falls with the frequency is seen at the three highest, where
+    a blurred photograph has none; but no faster than that of noise smoothed by a Gaussian of 0.7
+    pixels. Power that falls faster is the photograph's and left out.
 
     Sharp texture all over an image is taken for noise: 6 % of it in a photograph of grass.
     A channel of whole levels of 8 bits, and more than one of them, has at least the noise of
@@ -185,11 +189,21 @@ def _level_of_channel(y: jax.Array) -> jax.Array:
     ).reshape(len(_MEANS), -1)
     lowest = jnp.nanquantile(jnp.where(seen.reshape(-1), energies, jnp.nan), _SMOOTH, axis=1)
     powers = lowest / _EXPECTED
+    steepest = jnp.exp(_steepness(powers) * _STEEPEST)
     power, variance = powers[-1], jnp.float32(0.0)
     for index in reversed(range(len(_MEANS))):
-        power = jnp.minimum(powers[index], power * _STEEPEST[index])
+        power = jnp.minimum(powers[index], power * steepest[index])
         variance += power * _SHARES[index]
     return jnp.maximum(root(variance), jnp.where(is_rounded(y), _ROUNDING, 0.0))
+
+
+def _steepness(powers: jax.Array) -> jax.Array:
+    """How fast the noise's power may fall, 1 for the most, from that at all frequencies."""
+    first, last = powers[-_HIGHEST], powers[-1]
+    known = (first > 0.0) & (last > 0.0)
+    fall = jnp.log(jnp.where(known, first, 1.0)) - jnp.log(jnp.where(known, last, 1.0))
+    seen = _STEEPER * fall / np.sum(_STEEPEST[-_HIGHEST:-1])
+    return jnp.where(known, jnp.clip(seen, 0.0, 1.0), 1.0)
 
 
 def root(variance: jax.Array) -> jax.Array:

@@ -58,6 +58,16 @@ def test_a_file_has_at_least_the_noise_that_small_blocks_show(sharp):
     assert (estimate(y, kernel) >= 0.9 / 255 / np.sqrt(12)).all()
 
 
+@pytest.mark.parametrize(("family", "level"), [("motion", 0.01), ("disk", 0.003)])
+def test_texture_in_a_file_is_not_taken_for_noise(family, level):
+    grass = jnp.asarray(skimage.data.grass()[:300, :300, None] / 255.0, jnp.float32)
+    kernel = KERNELS[family]
+    clean = gx.blur(0.8 * grass + 0.1, kernel, boundary="valid")
+    y = clean + level * jax.random.normal(jax.random.key(0), clean.shape)
+    file = jnp.round(255.0 * y) / 255.0
+    np.testing.assert_allclose(estimate(file, kernel), level, rtol=0.2)
+
+
 def test_a_clipped_corner_does_not_hide_the_noise_of_a_small_image():
     noise = 0.05 * jax.random.normal(jax.random.key(5), (120, 120, 1))
     y = jnp.clip((0.5 + noise).at[:64, :64].set(1.0), 0, 1)
