@@ -11,17 +11,17 @@ _GROWTH = 4.6
 
 
 def to_linear(values: np.ndarray) -> np.ndarray:
-    """Decodes sRGB to linear light (IEC 61966-2-1), also above 1; float32."""
-    values = np.asarray(values, np.float32)
+    """Decodes sRGB to linear light (IEC 61966-2-1), also above 1; float64 stays it, or float32."""
+    values = _floats(values)
     bent = ((np.maximum(values, 0.0) + 0.055) / 1.055) ** 2.4
-    return np.where(values <= 0.04045, values / 12.92, bent).astype(np.float32)
+    return np.where(values <= 0.04045, values / 12.92, bent)
 
 
 def to_srgb(light: np.ndarray) -> np.ndarray:
-    """Encodes linear light as sRGB, also above 1; float32."""
-    light = np.asarray(light, np.float32)
+    """Encodes linear light as sRGB, also above 1; float64 stays it, or float32."""
+    light = _floats(light)
     bent = 1.055 * np.maximum(light, 0.0) ** (1.0 / 2.4) - 0.055
-    return np.where(light <= 0.0031308, 12.92 * light, bent).astype(np.float32)
+    return np.where(light <= 0.0031308, 12.92 * light, bent)
 
 
 def noise_in_linear_light(noise: float | np.ndarray) -> NoiseModel:
@@ -35,3 +35,8 @@ def noise_in_linear_light(noise: float | np.ndarray) -> NoiseModel:
     """
     level = jnp.asarray(noise, jnp.float32)
     return NoiseModel(_SLOPE_AT_BLACK * level, _GROWTH * level**2)
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    return values if values.dtype == np.float64 else values.astype(np.float32)

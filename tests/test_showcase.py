@@ -9,7 +9,7 @@ from PIL import Image
 
 import glra_jax as gx
 from experiments import showcase
-from experiments.evaluation.camera import Camera, to_srgb
+from experiments.evaluation.camera import Camera, clipped_srgb
 from experiments.showcase import Scene, ShowcaseOptions, degrade_scene, main, restore_scene
 from glra_jax.datasets import embedded_photographs
 
@@ -63,7 +63,7 @@ def test_what_a_camera_stores_is_restored_in_linear_light(small_model, monkeypat
     example = restore_scene(scene, jax.random.key(1), small_model, options)
     assert example.name == "shaken camera, 10000 electrons, read noise 5, 8 bits"
     np.testing.assert_allclose(
-        example.images["blurred"], to_srgb(case.blurred)[10:-10, 10:-10], atol=1e-6
+        example.images["blurred"], clipped_srgb(case.blurred)[10:-10, 10:-10], atol=1e-6
     )
     photograph = embedded_photographs("train") | embedded_photographs("test")
     part = photograph["coffee"][60:150, 140:240][4 + 10 : -4 - 10, 4 + 10 : -4 - 10]

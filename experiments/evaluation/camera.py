@@ -22,6 +22,7 @@ from scipy.signal import fftconvolve
 from experiments.evaluation.cases import Case, as_floats, valid_part
 from glra_jax import validation
 from glra_jax.kernels import motion_kernel
+from glra_jax.light import to_linear, to_srgb
 
 SHAKE = "shake"  # the kernel of a camera, where no other is named
 _LEAST_NOISE = 1e-4  # that methods are told: they divide by it
@@ -62,16 +63,9 @@ class Camera:
         return f"{self.full_well:g} electrons, read noise {self.read_noise:g}, {stored}"
 
 
-def to_linear(file: np.ndarray) -> np.ndarray:
-    """Decodes sRGB, [0, 1], to linear light (IEC 61966-2-1); float64."""
-    file = np.asarray(file, np.float64)
-    return np.where(file <= 0.04045, file / 12.92, ((file + 0.055) / 1.055) ** 2.4)
-
-
-def to_srgb(light: np.ndarray) -> np.ndarray:
+def clipped_srgb(values: np.ndarray) -> np.ndarray:
     """Clips linear light to [0, 1] and encodes it as sRGB; float64."""
-    light = np.clip(np.asarray(light, np.float64), 0.0, 1.0)
-    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return to_srgb(np.clip(np.asarray(values, np.float64), 0.0, 1.0))
 
 
 def draw_shake(key: jax.Array, *, size: int) -> jax.Array:
@@ -88,7 +82,7 @@ def expose(light: np.ndarray, generator: np.random.Generator, camera: Camera) ->
 
 def store(light: np.ndarray, camera: Camera) -> np.ndarray:
     """The pixels of a camera's file, uint8."""
-    pixels = np.round(255.0 * to_srgb(light)).astype(np.uint8)
+    pixels = np.round(255.0 * clipped_srgb(light)).astype(np.uint8)
     if camera.quality is None:
         return pixels
     buffer = io.BytesIO()
@@ -116,12 +110,12 @@ def make_camera_file(
     """
     sharp = as_floats(pixels)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    clean = _blur(to_linear(sharp), kernel)
+    clean = _blur(to_linear(np.float64(sharp)), kernel)
     file = store(expose(clean, generator, camera), camera) / 255.0
     linear = camera.light == "linear"
     given = to_linear(file) if linear else file
     seen = (file > 0) & (file < 1)
-    error = np.where(seen, given - (clean if linear else to_srgb(clean)), 0.0)
+    error = np.where(seen, given - (clean if linear else clipped_srgb(clean)), 0.0)
     noise = np.sqrt((error**2).sum() / max(int(seen.sum()), 1))
     return Case(
         name,
@@ -142,4 +136,4 @@ def _blur(light: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def _encode(restored: np.ndarray) -> np.ndarray:
-    return to_srgb(restored).astype(np.float32)
+    return clipped_srgb(restored).astype(np.float32)
