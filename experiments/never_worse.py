@@ -27,12 +27,14 @@ import tyro
 from tqdm import tqdm
 
 from experiments.evaluation.markdown import format_table
-from experiments.noise_grid import halved_crop
-from glra_jax import jpeg, validation
+from experiments.noise_grid import check_qualities, halved_crop, stored
+from glra_jax import validation
 from glra_jax.blurring import blur
 from glra_jax.datasets import load_photographs
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
+from glra_jax.metrics import psnr
 from glra_jax.model_files import load_model
+from glra_jax.programs import program
 from glra_jax.restoration import deconvolve
 
 FACTORS = ("family", "size", "noise", "file", "exposure", "channels", "kernel")
@@ -80,9 +82,7 @@ class NeverWorseOptions:
         for size in self.sizes:
             if size not in range(1, _LARGEST + 1, 2):
                 raise ValueError(f"sizes must be odd, from 1 to {_LARGEST}, got {size}")
-        for quality in self.qualities:
-            if not 0 <= quality <= 100:
-                raise ValueError(f"qualities must be from 0 to 100, got {quality}")
+        check_qualities(self.qualities)
         for exposure in self.exposures:
             if not 0 < exposure <= 1:
                 raise ValueError(f"exposures must be above 0 and at most 1, got {exposure}")
@@ -132,14 +132,12 @@ class Scores(NamedTuple):
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
+    with program("error"):
         options = tyro.cli(
             NeverWorseOptions, args=arguments, prog="python -m experiments.never_worse"
         )
         for model in options.models:
             print(f"## {model}\n\n{measure(options, model)}")
-    except (OSError, ValueError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
 
 
 def draw_cases(options: NeverWorseOptions, photographs: int) -> list[Case]:
@@ -180,7 +178,8 @@ def measure(options: NeverWorseOptions, model_name: str) -> str:
         key = jax.random.fold_in(jax.random.key(options.seed), case.number)
         truth, blurred, kernel = degraded(key, pixels, case)
         restored = jnp.clip(restore(blurred, kernel), 0.0, 1.0)
-        scores = Scores(*(_psnr(image / case.exposure, truth) for image in (blurred, restored)))
+        images = blurred / case.exposure, restored / case.exposure
+        scores = Scores(*(float(psnr(image, truth)) for image in images))
         found.append((case, scores))
     return "\n".join(tables(found))
 
@@ -194,9 +193,7 @@ def degraded(key: jax.Array, x: jax.Array, case: Case) -> tuple[jax.Array, jax.A
     clean = jnp.clip(blur(x, true, boundary="valid"), 0.0, 1.0)
     noisy = clean + case.noise * jax.random.normal(noise_key, clean.shape)
     y = jnp.clip(case.exposure * noisy, 0.0, 1.0)
-    if case.quality:
-        return truth, jpeg.compress(y, quality=case.quality), told
-    return truth, jnp.round(255.0 * y) / 255.0, told
+    return truth, stored(y, case.quality, compressed=case.quality > 0), told
 
 
 def kernels(key: jax.Array, case: Case) -> tuple[jax.Array, jax.Array]:
@@ -217,11 +214,6 @@ def kernels(key: jax.Array, case: Case) -> tuple[jax.Array, jax.Array]:
 
 def _window(kernel: jax.Array, side: int) -> jax.Array:
     return jnp.pad(kernel, (side - kernel.shape[0]) // 2)
-
-
-def _psnr(image: jax.Array, truth: jax.Array) -> float:
-    error = float(jnp.mean((image - truth) ** 2))
-    return math.inf if error == 0 else -10.0 * math.log10(error)
 
 
 def tables(found: list[tuple[Case, Scores]]) -> Iterator[str]:

@@ -84,9 +84,7 @@ class NoiseGridOptions:
         validation.check_seed(self.seed)
         for exposure in self.exposures:
             validation.check_positive(exposure, "exposures")
-        for quality in self.qualities:
-            if not 0 <= quality <= 100:
-                raise ValueError(f"qualities must be from 0 to 100, got {quality}")
+        check_qualities(self.qualities)
         for factor in self.by:
             validation.check_choice(factor, "by", FACTORS)
 
@@ -99,6 +97,13 @@ def main(arguments: list[str] | None = None) -> None:
             NoiseGridOptions, args=arguments, prog="python -m experiments.noise_grid"
         )
         print(measure(options))
+
+
+def check_qualities(qualities: tuple[int, ...]) -> None:
+    """Raises ValueError for what is no quality of JPEG, nor 0 for a file without."""
+    for quality in qualities:
+        if not 0 <= quality <= 100:
+            raise ValueError(f"qualities must be from 0 to 100, got {quality}")
 
 
 def measure(options: NoiseGridOptions) -> str:
@@ -194,6 +199,11 @@ def smooth(noise: jax.Array, sigma: float) -> jax.Array:
     return blur(noise, kernel, boundary="wrap") / jnp.sqrt(jnp.sum(kernel**2))
 
 
+def stored(y: jax.Array, quality: jax.typing.ArrayLike, *, compressed: bool) -> jax.Array:
+    """An image in [0, 1] as a file of 8 bits gives it back: JPEG of a quality, or uncompressed."""
+    return jpeg.compress(y, quality=quality) if compressed else jnp.round(255.0 * y) / 255.0
+
+
 @partial(jax.jit, static_argnames="compressed")
 def estimates_and_truth(
     x: jax.Array,
@@ -208,7 +218,7 @@ def estimates_and_truth(
     clean = jnp.clip(blur(x, kernel, boundary="reflect"), 0.0, 1.0)
     y = jnp.clip(exposure * (clean + noise), 0.0, 1.0)
     clean = exposure * clean
-    file = jpeg.compress(y, quality=quality) if compressed else jnp.round(255.0 * y) / 255.0
+    file = stored(y, quality, compressed=compressed)
     inside = (clean > 0.0) & (clean < 1.0)
     truth = jnp.sqrt(jnp.mean((file - clean) ** 2, axis=(0, 1), where=inside))
     return jnp.stack([*(estimate(file, kernel) for estimate in ESTIMATES.values()), truth])
