@@ -12,6 +12,8 @@ import numpy as np
 import scipy.fft
 from PIL import Image
 
+from glra_jax.noise import is_rounded
+
 _BLOCK = 8
 # Side of what is looked at, in the middle of an image.
 _LOOKED_AT, _LOOKED_AT_IN_FILES = 192, 1024
@@ -70,7 +72,7 @@ def pixel_noise(y: Any) -> float:
         return 0.0
     top, left = (max(0, size - _LOOKED_AT) // 2 for size in y.shape[:2])
     y = y[top : top + _LOOKED_AT, left : left + _LOOKED_AT].astype(np.float32)
-    if min(y.shape[:2]) < 4 * _BLOCK or not _is_rounded(y):
+    if min(y.shape[:2]) < 4 * _BLOCK or not is_rounded(y):
         return 0.0
     weights = np.asarray(_LUMA if y.ndim == 3 and y.shape[2] == 3 else (1.0,), np.float32)
     levels = 255.0 * (np.atleast_3d(y) @ weights)
@@ -112,8 +114,3 @@ def _coefficients(levels: np.ndarray) -> np.ndarray:
     blocks = levels[: height * _BLOCK, : width * _BLOCK].reshape(height, _BLOCK, width, _BLOCK)
     found = scipy.fft.dctn(blocks - 128.0, axes=(1, 3), norm="ortho")
     return found.swapaxes(1, 2).reshape(-1, _BLOCK, _BLOCK)
-
-
-def _is_rounded(y: np.ndarray) -> bool:
-    levels = 255.0 * y
-    return bool(np.all(np.abs(levels - np.round(levels)) < 1e-3) and levels.max() > levels.min())

@@ -4,7 +4,7 @@ Images are floats in [0, 1]; noise levels are standard deviations in the same un
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -211,11 +211,14 @@ def root(variance: jax.Array) -> jax.Array:
     return jnp.where(variance > 0.0, jnp.sqrt(jnp.where(variance > 0.0, variance, 1.0)), 0.0)
 
 
-def is_rounded(y: jax.Array) -> jax.Array:
-    """Tells whether an image is of whole levels of 8 bits, and of more than one of them."""
+def is_rounded(y: Any) -> Any:
+    """Tells whether an image is of whole levels of 8 bits, and of more than one of them.
+
+    Where the image is NumPy's, so is the arithmetic.
+    """
     levels = 255.0 * y
-    whole = jnp.round(levels)
-    return jnp.all(jnp.abs(levels - whole) < 1e-3) & (whole.max() > whole.min())
+    whole = levels.round()
+    return (abs(levels - whole) < 1e-3).all() & (whole.max() > whole.min())
 
 
 def noise_level(y: jax.Array | None, noise: jax.typing.ArrayLike | None) -> jax.typing.ArrayLike:
