@@ -19,6 +19,13 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
       FileExistsError: there is something at `path` and `overwrite` is False, or it is no file.
       OSError: a name that is too long, or a folder in which no file can be made.
     """
+    _check_place(path, overwrite=overwrite)
+    with _temporary(_target(path)) as temporary:
+        os.unlink(temporary)
+
+
+def _check_place(path: Path, *, overwrite: bool) -> None:
+    """Raises what `check_writable` would, but for a folder in which no file can be made."""
     folder = path.parent
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; make it before {path.name}")
@@ -30,14 +37,6 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"{path} exists; choose another name or ask for overwriting")
     if path.exists() and not path.is_file():
         raise FileExistsError(f"{path} is a pipe or a device; choose the name of a file")
-    target = _target(path)
-    try:
-        with _temporary(target) as temporary:
-            os.unlink(temporary)
-    except OSError as error:
-        raise type(error)(
-            f"no file can be made in the folder {target.parent} ({error.strerror}); choose another"
-        ) from error
 
 
 def check_name(path: Path) -> None:
@@ -57,7 +56,7 @@ def write_atomically(path: Path, data: bytes, *, overwrite: bool) -> None:
       FileExistsError: there is something at `path` and `overwrite` is False.
       OSError: what else `check_writable` refuses.
     """
-    check_writable(path, overwrite=overwrite)
+    _check_place(path, overwrite=overwrite)
     target = _target(path)
     with _temporary(target) as temporary:
         with open(temporary, "wb") as file:
@@ -96,7 +95,12 @@ def _place(temporary: Path, target: Path) -> None:
 def _temporary(target: Path) -> Iterator[Path]:
     """An empty file beside another, removed unless it was moved; as the umask has it."""
     path = target.parent / f".{target.name[:16]}.{secrets.token_hex(8)}.tmp"
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise type(error)(
+            f"no file can be made in the folder {target.parent} ({error.strerror}); choose another"
+        ) from error
     try:
         yield path
     finally:
