@@ -9,6 +9,7 @@ import numpy as np
 
 from glra_jax import validation
 from glra_jax.blurring import batched
+from glra_jax.file_noise import noise_with_jpeg
 from glra_jax.geometry import as_batch, goes_together
 from glra_jax.inverses import Inverse
 from glra_jax.networks.architecture import (
@@ -20,12 +21,10 @@ from glra_jax.networks.architecture import (
     image_facts,
 )
 from glra_jax.noise import NoiseModel, mean_level, noise_level
-from glra_jax.noise_behind_blur import estimate_noise_behind_blur
+from glra_jax.noise_behind_blur import estimate_noise_behind_blur, middle
 
 # Of images without clipped pixels, so that none is taken for one.
 _HEADROOM = 1.25
-# Sides of what is looked at for the noise in an image: the largest that it has.
-_LOOKED_AT = (*range(64, 513, 64), 768, 1024)
 
 
 def condition_for(
@@ -106,7 +105,11 @@ def told_for(
     noise: jax.typing.ArrayLike | NoiseModel | None,
     inverse: Inverse | None,
 ) -> Told:
-    """Computes all that restoring an image needs besides a model; see `condition_for`."""
+    """Computes all that restoring an image needs besides a model; see `condition_for`.
+
+    The noise in an image that went through JPEG, where it is not given, is estimated with JPEG's.
+    """
+    noise = noise_with_jpeg(y, kernel, noise, architecture, inverse)
     if architecture.by_image:
         _check_channels(noise, y)
         return _told_by_image(architecture, constants, kernel, y, noise)
@@ -145,23 +148,12 @@ def _told_by_image(
     return _told_of_each(
         constants,
         kernel,
-        _middle(images) if noise is None else images[:, :1, :1],
+        middle(images) if noise is None else images[:, :1, :1],
         images.max(axis=(1, 2, 3)),
         image_facts(images),
         noise,
         architecture=architecture,
     )
-
-
-def _middle(images: Any) -> Any:
-    """Cuts out what is enough to estimate the noise, so that few sizes have to be compiled for."""
-    height, width = images.shape[1:3]
-    rows, columns = (
-        slice((size - side) // 2, (size - side) // 2 + side)
-        for size in (height, width)
-        for side in [max((side for side in _LOOKED_AT if side <= size), default=size)]
-    )
-    return images[:, rows, columns]
 
 
 @partial(jax.jit, static_argnames="architecture")

@@ -10,7 +10,7 @@ from glra_jax.inverses import Inverse
 from glra_jax.jpeg_files import pixel_noise
 from glra_jax.networks.architecture import Architecture
 from glra_jax.noise import NoiseModel, estimate_noise
-from glra_jax.noise_behind_blur import estimate_noise_behind_blur
+from glra_jax.noise_behind_blur import estimate_noise_behind_blur, middle
 
 
 def estimated_levels(
@@ -29,7 +29,7 @@ def estimated_levels(
     """
     if not architecture.by_image:
         return max(float(jax.jit(estimate_noise)(y)), jpeg)
-    pixels = np.atleast_3d(np.asarray(y))
+    pixels = middle(np.atleast_3d(np.asarray(y))[None])[0]
     levels = np.maximum(np.asarray(jax.jit(estimate_noise_behind_blur)(pixels, kernel)), jpeg)
     together = levels.size in architecture.joint_channels
     return levels if levels.size > 1 and together else float(levels.max())

@@ -3,6 +3,8 @@
 A blur leaves next to nothing of the scene at some frequencies. What an image has there is noise.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,8 @@ from glra_jax.noise import estimate_noise_by_channel, is_rounded, root
 # Largest side of the blocks that are transformed, and most blocks along an axis.
 _BLOCK = 64
 _BLOCKS = 24
+# Sides of what is looked at in an image: the largest that it has.
+_LOOKED_AT = (*range(64, 513, 64), 768, 1024)
 # Share of the frequencies that is looked at: those with the least of the scene.
 _FREQUENCIES = 0.25
 # Share of the blocks that is taken for free of fine detail.
@@ -75,6 +79,20 @@ def estimate_noise_behind_blur(y: jax.Array, kernel: jax.Array) -> jax.Array:
     white = jax.vmap(level, in_axes=2)(y)
     from_file = jax.vmap(is_rounded, in_axes=2)(y)
     return jnp.where(from_file, jnp.maximum(white, any_colour), white)
+
+
+def middle(images: Any) -> Any:
+    """Cuts out of `(N, H, W, C)` what is enough to estimate the noise, of one of few sizes.
+
+    Little has to be compiled for them. Images of less than 64 pixels are left as they are.
+    """
+    height, width = images.shape[1:3]
+    rows, columns = (
+        slice((size - side) // 2, (size - side) // 2 + side)
+        for size in (height, width)
+        for side in [max((side for side in _LOOKED_AT if side <= size), default=size)]
+    )
+    return images[:, rows, columns]
 
 
 def _expected_power(kernel: jax.Array, block: int) -> jax.Array:

@@ -85,7 +85,6 @@ def deconvolve(
     check_photograph(y, boundary, architecture, kernel, unit=unit)
     check_settings(kernel, architecture, noise, inverse)
     y, noise = in_unit(y, unit), noise_in_unit(noise, unit)
-    noise = noise_with_jpeg(y, kernel, noise, architecture, inverse)
     told = told_for(architecture, model.constants, kernel, y, noise=noise, inverse=inverse)
     restored = restore_whole(
         y, model, told, kernel_shape=shape_of(kernel), boundary=boundary, method=method

@@ -18,7 +18,6 @@ from glra_jax import validation
 from glra_jax.conditions import Told, condition_for, told_alike, told_for
 from glra_jax.deprecated.keywords import warn
 from glra_jax.deprecated.model_keywords import inverse_keywords
-from glra_jax.file_noise import noise_with_jpeg
 from glra_jax.geometry import extended_size, goes_together, reach, rounded_up, shape_of
 from glra_jax.host_arrays import native_arrays
 from glra_jax.inverses import Inverse
@@ -143,9 +142,7 @@ class Restorer:
             self.model.constants,
             self.kernel,
             y,
-            noise=noise_with_jpeg(
-                y, self.kernel, self.noise, self.model.architecture, self.inverse
-            ),
+            noise=self.noise,
             inverse=self.inverse,
         )
 

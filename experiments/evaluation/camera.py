@@ -110,7 +110,7 @@ def make_camera_file(
     """
     sharp = as_floats(pixels)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    clean = _blur(to_linear(np.float64(sharp)), kernel)
+    clean = _blur(to_linear(sharp.astype(np.float64)), kernel)
     file = store(expose(clean, generator, camera), camera) / 255.0
     linear = camera.light == "linear"
     given = to_linear(file) if linear else file
