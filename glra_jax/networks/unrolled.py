@@ -6,9 +6,12 @@ that linearly, and has a U-Net of its own. A step to the data without a network 
 
 Strengths follow the noise and the kernel. In what is left unexplained a clipped pixel counts only
 as far as the scene is too dark for it (or too bright, where it is black), and a pixel outside the
-frame does not count. See Kruse et al., "Learning to Push the Limits of Efficient FFT-based Image
+frame does not count. The first linear restorations need pixels there: they get those that they
+themselves, blurred again, would have.
+
+For such networks see Kruse et al., "Learning to Push the Limits of Efficient FFT-based Image
 Deconvolution" (ICCV 2017), and Zhang et al., "Deep Unfolding Network for Image Super-Resolution"
-(CVPR 2020), for such networks.
+(CVPR 2020).
 """
 
 from dataclasses import dataclass, replace
@@ -47,6 +50,9 @@ _LAST_FLOOR = (3e-3,)
 _LOW = 0.1
 # What is taken to be known of an image that nobody has looked at.
 _UNSEEN = ImageFacts(grey=0.0, brightness=0.5)
+# Weights of the linear restoration that fills in what is outside the frame, and its iterations.
+_FILL_WEIGHT, _FILL_FLOOR = 100.0, 1e-3
+_FILL_STEPS = 6
 # Loss of the images between the stages, against 1 of the last.
 _INTERMEDIATE = 0.2
 
@@ -113,14 +119,15 @@ class UnrolledNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, y: jax.Array, condition: UnrolledCondition, inside: jax.Array
+        self, y: jax.Array, condition: UnrolledCondition, inside: jax.Array | None
     ) -> list[jax.Array]:
         """Restores images that go on outside their frame.
 
         Args:
           y: `(N, H, W, C)`, C 1 or 3.
           condition: leaves with a leading axis of N.
-          inside: `(N, H, W, 1)`, 1 in the frame and 0 outside.
+          inside: `(N, H, W, 1)`, 1 in the frame and 0 outside, where `y` does not count; None if
+            all is inside.
 
         Returns:
           An image `(N, H - 2 rim, W - 2 rim, C)` for each stage and one for the last step.
@@ -129,7 +136,6 @@ class UnrolledNet(nn.Module):
         inner = slice(rim, -rim)
         blurred = jnp.moveaxis(y, 3, 1)  # FFTs are along the last two axes
         periodic = _periodic(blurred, rim // 2)
-        counted = jnp.moveaxis(inside, 3, 1) * _window(grid, rim // 2)
         transfer = jax.vmap(lambda kernel: spectra.transfer_function(kernel, grid))(
             condition.kernel
         )[:, None]
@@ -138,9 +144,18 @@ class UnrolledNet(nn.Module):
         noise, shot = condition.noise[:, :channels], condition.shot[:, :channels]
         variance = noise**2 + shot * condition.brightness[:, :channels]
         grey = condition.grey[:, None, None, None]
+        if inside is None:  # all that is given is known
+            inside = jnp.ones((*y.shape[:3], 1), y.dtype)
+        else:
+            frame = jnp.moveaxis(inside, 3, 1)
+            weight = _FILL_WEIGHT * variance[..., None, None] + _FILL_FLOOR
+            penalty = weight * gradient
+            periodic = _filled(periodic, frame, power, penalty, steps=_FILL_STEPS)
+            blurred = jnp.where(frame > 0, blurred, periodic)
+        counted = jnp.moveaxis(inside, 3, 1) * _window(grid, rim // 2)
         deviation = jnp.sqrt(
             noise[:, None, None] ** 2
-            + shot[:, None, None] * jnp.clip(y[:, inner, inner], 0, 1)
+            + shot[:, None, None] * jnp.clip(jnp.moveaxis(blurred, 1, 3)[:, inner, inner], 0, 1)
             + 1e-12
         )
         level = jnp.log10(jnp.mean(variance, axis=1) + 1e-7)[:, None, None, None] / 2 + 2.0
@@ -212,6 +227,49 @@ def _periodic(x: jax.Array, width: int) -> jax.Array:
         ramp = ramp + ramp[::-1]
         share = jnp.asarray(ramp.reshape((1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)))
         x = (1.0 - share) * x + share * jnp.flip(x, axis)
+    return x
+
+
+def _filled(
+    x: jax.Array, inside: jax.Array, power: jax.Array, penalty: jax.Array, *, steps: int
+) -> jax.Array:
+    """Puts outside the frame what the linear restoration, blurred again, has there.
+
+    With `penalty` P and transfer function K, these pixels solve `(I - |K|² / (|K|² + P)) x = 0`
+    where `inside` is 0. They are approached by conjugate gradients from those in `x`.
+
+    Args:
+      x: `(N, C, H, W)`.
+      inside: `(N, 1, H, W)`, 1 where `x` is known and stays as it is.
+      power: squared transfer function, `(N, 1, H, W/2+1)`.
+      penalty: of the linear restoration, `(N, C, H, W/2+1)`.
+      steps: of the conjugate gradients.
+
+    Returns:
+      The images, `(N, C, H, W)`.
+    """
+    outside = 1.0 - inside
+    lost = penalty / (power + penalty)
+
+    def without_fit(image: jax.Array) -> jax.Array:
+        return outside * jnp.fft.irfft2(jnp.fft.rfft2(image) * lost, s=image.shape[2:])
+
+    def dot(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.sum(a * b, axis=(2, 3), keepdims=True)
+
+    def ratio(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(b > 0.0, a / jnp.where(b > 0.0, b, 1.0), 0.0)
+
+    def step(_: int, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        x, left, direction, size = state
+        change = without_fit(direction)
+        length = ratio(size, dot(direction, change))
+        x, left = x + length * direction, left - length * change
+        smaller = dot(left, left)
+        return x, left, left + ratio(smaller, size) * direction, smaller
+
+    left = -without_fit(x)
+    x, *_ = jax.lax.fori_loop(0, steps, step, (x, left, left, dot(left, left)))
     return x
 
 
@@ -296,7 +354,7 @@ class Unrolled(Architecture):
         condition = UnrolledCondition(kernel, nothing, nothing, nothing, jnp.zeros(1))
         # Compiled, of which the compiler takes out the network's own arithmetic.
         init = jax.jit(self._module(rim).init)
-        params: Params = init(key, image, condition, image[..., :1])["params"]
+        params: Params = init(key, image, condition, None)["params"]
         return params
 
     def adopt(
@@ -356,8 +414,8 @@ class Unrolled(Architecture):
         condition = UnrolledCondition(
             *(jnp.broadcast_to(leaf, (count, *leaf.shape[1:])) for leaf in condition)
         )
-        shape = (count, *y.shape[1:3], 1)
-        inside = jnp.ones(shape, jnp.float32) if inside is None else jnp.broadcast_to(inside, shape)
+        if inside is not None:
+            inside = jnp.broadcast_to(inside, (count, *y.shape[1:3], 1))
         images = self._module(rim).apply({"params": params}, y, condition, inside)
         return [(_INTERMEDIATE, image) for image in images[:-1]] + [(1.0, images[-1])]
 
