@@ -24,12 +24,14 @@ class ImagePair(NamedTuple):
         that was made with the boundary `"valid"`.
       noise: `(C,)`, standard deviation of the noise where the image is black.
       shot: `(C,)`, growth of the noise's variance with brightness.
+      linear: scalar, whether the images are linear light, which is shown by another curve.
     """
 
     blurred: jax.Array
     sharp: jax.Array
     noise: jax.Array
     shot: jax.Array
+    linear: jax.Array
 
 
 def camera_pair(
@@ -90,5 +92,9 @@ def camera_pair(
     mean = jnp.maximum(jnp.clip(clean, 0, 1).mean(axis=(0, 1)), 0.05)
     share = share * mean / (1.0 - share + 2.0 * share * mean) * 2.0
     return ImagePair(
-        y, jnp.clip(scene, 0.0, 1.0), jnp.sqrt((1.0 - share) * total), share * total / mean
+        y,
+        jnp.clip(scene, 0.0, 1.0),
+        jnp.sqrt((1.0 - share) * total),
+        share * total / mean,
+        in_linear_light,
     )

@@ -111,11 +111,13 @@ def degraded_pair(
         validation.check_non_negative(noise, "noise")
         pair = record.draw_pair(key, batched(x)[0], kernel, noise, boundary)
         blurred, sharp = (unbatched(image[None], x.ndim) for image in pair[:2])
-        return ImagePair(blurred, sharp, pair.noise, pair.shot)
+        return pair._replace(blurred=blurred, sharp=sharp)
     blurred = degrade(key, x, kernel, protocol=protocol, noise=noise, boundary=boundary)
     level = jnp.asarray(record.noise_deviation(noise), blurred.dtype)
     level = jnp.broadcast_to(level, (1 if x.ndim == 2 else x.shape[-1],))
-    return ImagePair(blurred, record.sharp_target(x), level, jnp.zeros_like(level))
+    return ImagePair(
+        blurred, record.sharp_target(x), level, jnp.zeros_like(level), jnp.asarray(False)
+    )
 
 
 def degradation_named(name: str) -> Degradation | DrawnDegradation:

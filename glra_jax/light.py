@@ -1,5 +1,6 @@
 """Files hold sRGB values; lenses and shutters blur the light that they stand for."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -8,6 +9,8 @@ from glra_jax.noise import NoiseModel
 # The square of the curve's slope is 5.2·L^1.17 but near black, where it is 1/12.92²: about linear.
 _SLOPE_AT_BLACK = 1.0 / 12.92
 _GROWTH = 4.6
+# The curve is straight up to here.
+_STRAIGHT_TO = 0.0031308
 
 
 def to_linear(values: np.ndarray) -> np.ndarray:
@@ -21,7 +24,13 @@ def to_srgb(light: np.ndarray) -> np.ndarray:
     """Encodes linear light as sRGB, also above 1; float64 stays it, or float32."""
     light = _floats(light)
     bent = 1.055 * np.maximum(light, 0.0) ** (1.0 / 2.4) - 0.055
-    return np.where(light <= 0.0031308, 12.92 * light, bent)
+    return np.where(light <= _STRAIGHT_TO, 12.92 * light, bent)
+
+
+def traced_to_srgb(light: jax.Array) -> jax.Array:
+    """As `to_srgb`, inside `jit` and with a slope everywhere; straight below 0; 1 stays 1."""
+    bent = 1.0 + 1.055 * (jnp.maximum(light, _STRAIGHT_TO) ** (1.0 / 2.4) - 1.0)
+    return jnp.where(light <= _STRAIGHT_TO, 12.92 * light, bent)
 
 
 def noise_in_linear_light(noise: float | np.ndarray) -> NoiseModel:

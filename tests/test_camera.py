@@ -40,6 +40,14 @@ def test_the_truth_is_the_saturated_scene(pairs, colour_photograph):
     assert rank > 0.9
 
 
+def test_half_of_the_images_are_linear_light_and_say_so(pairs, colour_photograph):
+    """Linear light is darker: middle grey is a fifth of it."""
+    assert 0.3 < pairs.linear.mean() < 0.7
+    brightness = np.asarray(pairs.sharp.mean(axis=(1, 2, 3)))
+    linear = np.asarray(pairs.linear)
+    assert brightness[linear].mean() < 0.8 * brightness[~linear].mean()
+
+
 def test_noise_is_what_was_added_to_the_blurred_truth(colour_photograph):
     dull = 0.5 * jnp.asarray(colour_photograph) + 0.1  # nothing is near white
     keys = jax.random.split(jax.random.key(1), 40)

@@ -10,6 +10,7 @@ import pytest
 
 import glra_jax as gx
 from glra_jax.datasets import pack_photographs
+from glra_jax.light import to_srgb
 from glra_jax.networks import Unrolled
 from glra_jax.training.batches import framed, training_batch
 from glra_jax.training.config import TrainConfig
@@ -156,6 +157,16 @@ def test_every_iterate_counts_with_its_weight(packed):
     assert float(loss) == pytest.approx(float(expected), rel=1e-4)
     squared = squared_loss(two, batch.sharp, weights)
     assert float(reported) == pytest.approx(float(squared), rel=1e-4)
+    # Linear light is compared as it is shown.
+    linear = jnp.arange(EXACT.batch) % 2 == 0
+    loss, again = objective(params, batch._replace(linear=linear), {}, config=EXACT)
+    one, two, sharp = (
+        jnp.where(linear[:, None, None, None], to_srgb(image), image)
+        for image in (one, two, batch.sharp)
+    )
+    expected = 0.2 * psnr_loss(one, sharp, weights) + psnr_loss(two, sharp, weights)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-4)
+    assert float(again) == float(reported)
 
 
 # --- optimiser and average -----------------------------------------------------------------------

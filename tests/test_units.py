@@ -7,7 +7,7 @@ import pytest
 
 import glra_jax as gx
 from glra_jax import validation
-from glra_jax.light import noise_in_linear_light, to_linear, to_srgb
+from glra_jax.light import noise_in_linear_light, to_linear, to_srgb, traced_to_srgb
 from glra_jax.noise import NoiseModel
 from glra_jax.units import in_unit, noise_in_unit, out_of_unit, unit_of
 
@@ -125,6 +125,15 @@ def test_linear_light_is_that_of_the_standard():
     noise = noise_in_linear_light(0.01)
     modelled = np.sqrt(noise.level**2 + noise.shot * to_linear(bright))
     assert np.all(np.abs(np.log(modelled / (0.01 * slope))) < 0.5)
+
+
+def test_the_traced_curve_is_the_same_and_has_slopes():
+    light = jnp.asarray(np.linspace(-0.1, 1.8, 200), jnp.float32)
+    np.testing.assert_allclose(jax.jit(traced_to_srgb)(light), to_srgb(light), atol=1e-6)
+    assert float(traced_to_srgb(jnp.float32(1.0))) == 1.0  # what is white is shown white
+    slopes = jax.grad(lambda values: traced_to_srgb(values).sum())(light)
+    differences = (to_srgb(np.float64(light) + 1e-6) - to_srgb(np.float64(light) - 1e-6)) / 2e-6
+    np.testing.assert_allclose(slopes, differences, rtol=1e-3)
 
 
 def test_looking_at_numpy_input_compiles_nothing():

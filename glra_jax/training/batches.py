@@ -29,12 +29,14 @@ class Batch(NamedTuple):
       sharp: `(N, H, W, C)`, what it should give: the patch less the network's margins.
       inside: `(N, patch, patch, 1)`, 1 in the frame and 0 outside, where the blurred patch goes on
         as at the frame's edge.
+      linear: `(N,)`, whether they are linear light.
     """
 
     blurred: jax.Array
     condition: Condition
     sharp: jax.Array
     inside: jax.Array
+    linear: jax.Array
 
 
 def batch_key(seed: int, step: jax.typing.ArrayLike) -> jax.Array:
@@ -114,7 +116,7 @@ def make_batch(
             kernel,
             **(by_image if architecture.by_image else {"noise": mean_level(model)}),
         )
-        return Batch(blurred, condition, sharp, inside)
+        return Batch(blurred, condition, sharp, inside, pair.linear)
 
     keys = jax.random.split(key, config.batch)
     count = len(config.protocols)

@@ -16,6 +16,7 @@ import optax
 
 from glra_jax.datasets.packing import PackedPhotographs
 from glra_jax.degradation import DrawnDegradation, degradation_named, noise_deviation
+from glra_jax.light import traced_to_srgb
 from glra_jax.model import Model
 from glra_jax.networks.architecture import Constants, Params, without_margins
 from glra_jax.training.batches import Batch, training_batch
@@ -89,13 +90,22 @@ def create_state(config: TrainConfig, params: Params) -> TrainState:
 def objective(
     params: Params, batch: Batch, constants: Constants, *, config: TrainConfig
 ) -> tuple[jax.Array, jax.Array]:
-    """Loss that is minimised, and `squared_loss`, which is reported."""
+    """Loss that is minimised, and `squared_loss`, which is reported.
+
+    Images in linear light are compared as they are shown, where errors in the dark count for more.
+    """
     images = config.architecture.iterates(
         params, constants, batch.blurred, batch.condition, inside=batch.inside
     )
     weights = without_margins(batch.inside, config.margins)
+    linear = batch.linear[:, None, None, None]
+
+    def shown(image: jax.Array) -> jax.Array:
+        return jnp.where(linear, traced_to_srgb(image), image)
+
+    sharp = shown(batch.sharp)
     loss = sum(
-        weight * LOSSES[config.loss](image, batch.sharp, weights) for weight, image in images
+        weight * LOSSES[config.loss](shown(image), sharp, weights) for weight, image in images
     )
     return jnp.asarray(loss), squared_loss(images[-1][1], batch.sharp, weights)
 
