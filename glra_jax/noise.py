@@ -122,8 +122,8 @@ def estimate_noise(y: jax.Array) -> jax.Array:
     )
     clipped = (y <= 0.0) | (y >= 1.0)
     seen = ~jnp.any(jnp.stack([value for row in windows(clipped) for value in row]), axis=0)
-    median = jnp.nanmedian(jnp.where(seen, jnp.abs(difference), jnp.nan))
-    return jnp.nan_to_num(median) / (6.0 * _NORMAL_MEDIAN)
+    median = quantile(jnp.abs(difference).reshape(-1), seen.reshape(-1), 0.5)
+    return median / (6.0 * _NORMAL_MEDIAN)
 
 
 def estimate_noise_by_channel(y: jax.Array) -> jax.Array:
@@ -187,7 +187,7 @@ def _level_of_channel(y: jax.Array) -> jax.Array:
     energies = jnp.einsum(
         "abuv,fuv->fab", coefficients**2, _MEANS, precision=jax.lax.Precision.HIGHEST
     ).reshape(len(_MEANS), -1)
-    lowest = jnp.nanquantile(jnp.where(seen.reshape(-1), energies, jnp.nan), _SMOOTH, axis=1)
+    lowest = jax.vmap(lambda energy: quantile(energy, seen.reshape(-1), _SMOOTH))(energies)
     powers = lowest / _EXPECTED
     steepest = jnp.exp(_steepness(powers) * _STEEPEST)
     power, variance = powers[-1], jnp.float32(0.0)
@@ -204,6 +204,27 @@ def _steepness(powers: jax.Array) -> jax.Array:
     fall = jnp.log(jnp.where(known, first, 1.0)) - jnp.log(jnp.where(known, last, 1.0))
     seen = _STEEPER * fall / np.sum(_STEEPEST[-_HIGHEST:-1])
     return jnp.where(known, jnp.clip(seen, 0.0, 1.0), 1.0)
+
+
+def quantile(values: jax.Array, seen: jax.Array, share: float) -> jax.Array:
+    """The value that a share of those that are seen stay below, between two interpolated.
+
+    Nothing on the way is NaN, so that JAX can look for what ought not to be.
+
+    Args:
+      values: `(n,)`, at least one.
+      seen: `(n,)`, True for those that count.
+      share: from 0 to 1.
+
+    Returns:
+      Scalar; 0 where none is seen.
+    """
+    ordered = jnp.sort(jnp.where(seen, values, jnp.finfo(values.dtype).max))
+    last = jnp.maximum(jnp.sum(seen) - 1, 0)
+    place = share * last
+    below = jnp.floor(place).astype(jnp.int32)
+    lower, upper = ordered[below], ordered[jnp.minimum(below + 1, last)]
+    return jnp.where(jnp.any(seen), lower + (place - below) * (upper - lower), 0.0)
 
 
 def root(variance: jax.Array) -> jax.Array:

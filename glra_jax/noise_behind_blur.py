@@ -12,7 +12,7 @@ import scipy.signal
 import scipy.special
 
 from glra_jax import validation
-from glra_jax.noise import estimate_noise_by_channel, is_rounded, root
+from glra_jax.noise import estimate_noise_by_channel, is_rounded, quantile, root
 
 # Largest side of the blocks that are transformed, and most blocks along an axis.
 _BLOCK = 64
@@ -74,7 +74,7 @@ def estimate_noise_behind_blur(y: jax.Array, kernel: jax.Array) -> jax.Array:
         spectra = jnp.fft.fft2(blocks * jnp.asarray(window, jnp.float32))
         power = (spectra.real**2 + spectra.imag**2) / np.float32(np.sum(window**2))
         means = jnp.sum(looked_at * power, axis=(1, 2)) / jnp.sum(looked_at)
-        return root(jnp.nanquantile(jnp.where(seen, means, jnp.nan), _SMOOTH) / expected)
+        return root(quantile(means, seen, _SMOOTH) / expected)
 
     white = jax.vmap(level, in_axes=2)(y)
     from_file = jax.vmap(is_rounded, in_axes=2)(y)

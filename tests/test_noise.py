@@ -12,6 +12,8 @@ import skimage.data
 
 import glra_jax as gx
 from glra_jax import jpeg
+from glra_jax.noise import quantile
+from glra_jax.noise_behind_blur import estimate_noise_behind_blur
 
 estimate = jax.jit(gx.estimate_noise)
 
@@ -239,6 +241,30 @@ def test_bad_levels(noise, weight, quoted):
     inverse = gx.Inverse(noise_weight=weight)
     with pytest.raises(ValueError, match=quoted):
         inverse.smoothness(noise)
+
+
+# --- quantiles of what is seen, and nothing that is NaN on the way --------------------------------
+
+
+@hypothesis.given(
+    st.lists(st.tuples(st.floats(0.0, 1.0, width=32), st.booleans()), min_size=1, max_size=12),
+    st.sampled_from([0.0, 0.2, 0.5, 1.0]),
+)
+def test_quantiles_are_numpys(pairs, share):
+    padded = [*pairs, *[(0.0, False)] * (12 - len(pairs))]  # one size to compile for
+    values, seen = (np.array(part) for part in zip(*padded, strict=True))
+    found = jax.jit(quantile)(np.float32(values), seen, share)
+    expected = np.quantile(values[seen], share) if seen.any() else 0.0
+    assert float(found) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_estimates_pass_where_jax_looks_for_nan(photographs, kernels):
+    y = jnp.clip(1.2 * jnp.asarray(photographs["cat"]), 0.0, 1.0)  # some of it is clipped
+    with jax.debug_nans(True):
+        levels = [gx.estimate_noise(y), *gx.estimate_noise_by_channel(y)]
+        levels += list(estimate_noise_behind_blur(y, kernels["disk"]))
+        assert float(gx.estimate_noise(jnp.ones((8, 8)))) == 0.0
+    assert all(level > 0 for level in levels)
 
 
 # --- by channel ----------------------------------------------------------------------------------
