@@ -1,6 +1,8 @@
 """Settings and data that all tests share."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -15,8 +17,16 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 # The tests compile much and compute little, so that machine code of quick making is the quicker.
+# XLA ends a process that gives it a flag which it does not know, as other versions may not.
 if "XLA_FLAGS" not in os.environ:
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    _quick = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    _tried = subprocess.run(
+        [sys.executable, "-c", "import jax; jax.devices('cpu')"],
+        env={**os.environ, "XLA_FLAGS": _quick},
+        capture_output=True,
+        check=False,
+    )
+    os.environ["XLA_FLAGS"] = _quick if _tried.returncode == 0 else ""
 
 import jax
 
