@@ -24,7 +24,7 @@ class Deblur:
       first: Blurred photograph, 8 or 16 bits or floating point; grey, RGB or RGBA (alpha is kept).
         With --output-dir also a folder of photographs.
       second: More of them, and the blur kernel.
-      rest: What else stands there.
+      rest: The kernel is the last of all.
       output: File to write for one photograph; its suffix says the format.
       output_dir: Folder to write many photographs into, under their own names. What is there
         already is skipped, so that the same command resumes.
@@ -50,11 +50,9 @@ class Deblur:
     # tyro gives a sequence that is followed by one more file none of the files between options.
     first: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PHOTO")]
     second: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="[PHOTO...] KERNEL")]
-    rest: Annotated[
-        tyro.conf.Suppress[tyro.conf.Positional[tuple[Path, ...]]], tyro.conf.arg(metavar="")
-    ] = ()
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    output_dir: Path | None = None
+    rest: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="")] = ()
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="OUT")] = None
+    output_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     suffix: str | None = None
     preview: tyro.conf.FlagCreatePairsOff[bool] = False
     model: str = DEFAULT_MODEL
