@@ -22,6 +22,7 @@ from glra_jax.networks.data_step import DataStep
 from glra_jax.networks.deconv_net import DeconvNet
 from glra_jax.networks.initialization import init_params
 from glra_jax.noise import NoiseModel, estimate_noise, estimate_noise_by_channel
+from glra_jax.optical_kernels import airy_kernel, moffat_kernel
 from glra_jax.restoration import deconvolve, deconvolve_linear
 from glra_jax.restorer import Restorer, even_tile, prepare
 from glra_jax.varying import blur_varying, deconvolve_varying, restore_varying
@@ -40,6 +41,7 @@ __all__ = [
     "NoiseModel",
     "Restorer",
     "Unrolled",
+    "airy_kernel",
     "available_models",
     "blur",
     "blur_varying",
@@ -58,6 +60,7 @@ __all__ = [
     "init_params",
     "initial_model",
     "load_model",
+    "moffat_kernel",
     "motion_kernel",
     "normalize_kernel",
     "prepare",

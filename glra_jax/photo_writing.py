@@ -25,6 +25,7 @@ _WRITABLE = {
     ".webp": "WEBP",
     **dict.fromkeys(fits_files.SUFFIXES, "FITS"),
 }
+WRITABLE_SUFFIXES = tuple(_WRITABLE)
 _QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95, "exact": True}}
 _HOLD_ALPHA = ("PNG", "TIFF", "WEBP")
 _HOLD_16_BITS = ("PNG", "TIFF", "FITS")

@@ -142,6 +142,7 @@ def calls(small_model):
     """Every public function of arrays, as one of its float arguments, which come in any float."""
     basis, model, key = small_model.constants, small_model, jax.random.key(1)
     return {
+        "airy_kernel": (lambda radius: gx.airy_kernel(radius=radius, size=7), np.array(2.3)),
         "blur": (gx.blur, IMAGE, KERNEL),
         "correlate": (gx.correlate, IMAGE[None, ..., None], KERNEL[..., None, None]),
         "deconvolution_core": (
@@ -170,6 +171,11 @@ def calls(small_model):
         "gaussian_kernel": (lambda sigma: gx.gaussian_kernel(sigma=sigma, size=7), np.array(1.1)),
         "init_params": (lambda: gx.init_params(key, basis, features=16),),
         "initial_model": (lambda: gx.initial_model(key, gx.Glra(31, 6, 16), basis),),
+        "moffat_kernel": (
+            lambda alpha, beta: gx.moffat_kernel(alpha=alpha, beta=beta, size=7),
+            np.array(1.7),
+            np.array(2.5),
+        ),
         "motion_kernel": (
             lambda extent: gx.motion_kernel(key, size=7, extent=extent),
             np.array(2.5),

@@ -161,6 +161,9 @@ def commands(path: Path) -> Iterator[list[str]]:
 
 def options_of(words: list[str]) -> type | None:
     """The dataclass that a command's options fill, found in its program."""
+    if words[:2] == ["glra-jax", "kernel"]:
+        shapes = importlib.import_module("glra_jax.commands.kernel_shapes")
+        return shapes.SHAPES[words[2]] if len(words) > 2 else shapes.KernelShape
     if words[0] == "glra-jax":
         return importlib.import_module("glra_jax.cli").Deblur
     program = next((word for word in words if word.startswith("experiments.")), None)

@@ -1,0 +1,205 @@
+"""Restoring one photograph of a file, with what many photographs share kept between them."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from glra_jax.commands.deblur_options import Deblur
+from glra_jax.commands.tiles import common_tile
+from glra_jax.file_noise import estimated_levels
+from glra_jax.geometry import reach, shape_of
+from glra_jax.inverses import Inverse
+from glra_jax.jpeg_files import pixel_noise
+from glra_jax.kernel_backgrounds import background_share, without_background
+from glra_jax.kernels import normalize_kernel
+from glra_jax.light import noise_in_linear_light, to_linear, to_srgb
+from glra_jax.model import Model
+from glra_jax.networks import Architecture
+from glra_jax.noise import NoiseModel
+from glra_jax.photo import Photo
+from glra_jax.restorer import Restorer, even_tile, prepare
+from glra_jax.validation import check_kernel
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FileKernel:
+    """A blur kernel of a file.
+
+    Attributes:
+      values: of sum 1.
+      described: what is to be said of it.
+    """
+
+    values: jax.Array
+    described: tuple[str, ...]
+
+
+def white_of(options: Deblur, path: Path, photo: Photo) -> float:
+    """Value of white; raises for floating-point values that no white is known of."""
+    if options.scale is not None:
+        return options.scale
+    if photo.colour.dtype != np.float32:
+        return float(np.iinfo(photo.colour.dtype).max)
+    if not np.isfinite(photo.colour).all():
+        bad = int(photo.colour.size - np.isfinite(photo.colour).sum())
+        raise ValueError(
+            f"{path} holds {bad} NaN or infinite values of {photo.colour.size}; replace them"
+        )
+    low, high = float(photo.colour.min()), float(photo.colour.max())
+    if low < -1.0 or high > 2.0:
+        raise ValueError(
+            f"{path} has values from {low:.4g} to {high:.4g}, and white is 1 in floating-point "
+            f"files; give the value of white by --scale, such as --scale {high:.4g}"
+        )
+    return 1.0
+
+
+def file_kernel(
+    options: Deblur, path: Path, raw: np.ndarray, architecture: Architecture
+) -> FileKernel:
+    """Makes a kernel of what a file holds; raises ValueError where the model cannot take it."""
+    share = background_share(raw)
+    if options.kernel_background == "subtract":
+        raw = without_background(raw)
+    kernel = _checked_kernel(path, raw, architecture)
+    rows, columns = kernel.shape
+    described = [f"{path}: {rows}×{columns}, divided by its sum {raw.sum():g}"]
+    if share > 0:
+        done = "subtracted" if options.kernel_background == "subtract" else "kept as blur"
+        described.append(
+            f"{path}: a background of {100 * share:.0f} % of the sum is {done} "
+            f"(--kernel-background keep or subtract)"
+        )
+    return FileKernel(kernel, tuple(described))
+
+
+def told_inverse(options: Deblur, model: Model) -> Inverse | None:
+    """Inverse of the kernel, if not the model's own."""
+    own = model.architecture.default_inverse
+    if options.regularization is None:
+        return None
+    if own is None:
+        raise ValueError(
+            f"--regularization {options.regularization:g} is for models whose inverse can be told, "
+            f"and {options.model} is of the architecture {model.architecture.name}; leave it out"
+        )
+    return replace(own, regularization=options.regularization)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What photographs are restored with.
+
+    Attributes:
+      options: of the command.
+      model: the model.
+      inverse: in place of the model's own, or None.
+      many: whether photographs share tiles of few sizes; the best tile of each if not.
+      prepared: restorers by tile and size of the kernel.
+    """
+
+    options: Deblur
+    model: Model
+    inverse: Inverse | None
+    many: bool
+    prepared: dict[tuple[tuple[int, int], tuple[int, int]], Restorer] = field(default_factory=dict)
+
+    def restore(
+        self, path: Path, photo: Photo, kernel: jax.Array, *, white: float, say: Say
+    ) -> Photo:
+        """Restores a photograph.
+
+        Args:
+          path: where it is from.
+          photo: the photograph.
+          kernel: its blur.
+          white: value of white in it.
+          say: takes lines on what is done.
+
+        Returns:
+          A photograph of the same kind of pixels.
+
+        Raises:
+          ValueError: one that cannot be restored, or whose restoration is not finite.
+        """
+        options = self.options
+        blurred = photo.colour.astype(np.float32) / np.float32(white)
+        noise: float | np.ndarray | NoiseModel | None = self._noise(
+            path, photo, blurred, kernel, say
+        )
+        if options.light == "linear":
+            blurred = to_linear(blurred)
+            if noise is not None and not isinstance(noise, NoiseModel):
+                noise = noise_in_linear_light(noise)
+        restorer = self._restorer(photo, kernel, noise)
+        restored = restorer(blurred, boundary=options.boundary, progress=not self.many)
+        if not np.isfinite(restored).all():
+            raise ValueError(
+                f"{path} is restored to NaN or infinite values by {options.model}; nothing is "
+                f"written: take another model, or a larger --regularization"
+            )
+        if options.light == "linear":
+            restored = to_srgb(restored)
+        pixels = _pixels(restored * np.float32(white), photo.colour.dtype, say)
+        return replace(photo, colour=pixels)
+
+    def _restorer(
+        self, photo: Photo, kernel: jax.Array, noise: float | np.ndarray | NoiseModel | None
+    ) -> Restorer:
+        architecture = self.model.architecture
+        sizes, largest = photo.colour.shape[:2], architecture.tile_side
+        if not self.many:
+            tile = even_tile(*sizes, largest=largest)
+            return prepare(self.model, kernel, tile=tile, noise=noise, inverse=self.inverse)
+        shape = shape_of(kernel)
+        vertical, horizontal = (sum(margin) for margin in reach(architecture, shape))
+        tile = common_tile(*sizes, largest=largest, margins=(vertical, horizontal))
+        if (tile, shape) not in self.prepared:
+            self.prepared[tile, shape] = prepare(
+                self.model, kernel, tile=tile, noise=noise, inverse=self.inverse
+            )
+        return self.prepared[tile, shape].with_kernel(kernel, noise=noise, inverse=self.inverse)
+
+    def _noise(
+        self, path: Path, photo: Photo, blurred: np.ndarray, kernel: jax.Array, say: Say
+    ) -> float | np.ndarray | None:
+        """The noise level that is told or estimated, and said; None if nothing depends on it."""
+        options, architecture = self.options, self.model.architecture
+        needed = architecture.uses_noise(self.inverse)
+        if options.noise is not None and not needed:
+            say(f"--noise {options.noise:g} changes nothing: {options.model} restores all alike")
+        if options.noise is not None or not needed:
+            return options.noise
+        jpeg = pixel_noise(blurred) if photo.jpeg is None else photo.jpeg
+        noise = estimated_levels(blurred, kernel, architecture, jpeg=jpeg)
+        levels = ", ".join(f"{100 * level:.2f}" for level in np.atleast_1d(noise))
+        seen = f", JPEG's of {100 * jpeg:.2f} % with it" if jpeg > 0 else ""
+        say(f"{path}: noise of {levels} %{seen} (--noise to set it)")
+        return noise
+
+
+def _checked_kernel(path: Path, raw: np.ndarray, architecture: Architecture) -> jax.Array:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of the background, which is said
+            kernel = normalize_kernel(raw).astype(np.float32)
+        check_kernel(kernel, support=architecture.largest_kernel)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return kernel
+
+
+def _pixels(restored: np.ndarray, dtype: np.dtype, say: Say) -> np.ndarray:
+    """Values as the file holds them; says what it cannot hold."""
+    if dtype == np.float32:
+        return restored.astype(np.float32)
+    top = np.iinfo(dtype).max
+    if brighter := int((restored > top).sum()):
+        say(f"{brighter} of {restored.size} values are brighter than white, and written as white")
+    return np.rint(np.clip(restored, 0.0, top)).astype(dtype)
