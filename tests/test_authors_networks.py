@@ -13,8 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.fft
+import scipy.io
 import scipy.signal
-from authors_weights_helpers import fdn_entries, usrnet_state, write_hdf5, write_usrnet
+from authors_weights_helpers import (
+    csf_model,
+    fdn_entries,
+    usrnet_state,
+    write_fcnn,
+    write_hdf5,
+    write_usrnet,
+)
 from skimage import data
 
 from experiments.baselines import AUTHORS_NETWORKS, BASELINES, fdn, usrnet
@@ -40,6 +48,8 @@ def folder(tmp_path_factory):
     for seed, network in enumerate((fdn.FDN, fdn.FDN_LOW_NOISE)):
         write_hdf5(folder / network.file, fdn_entries(STAGES, seed))
     write_usrnet(folder / "usrnet_tiny.safetensors")
+    scipy.io.savemat(folder / "csf_pw.mat", {"model": csf_model()})
+    write_fcnn(folder)
     return folder
 
 
@@ -381,7 +391,7 @@ def test_the_authors_files_restore_a_photograph(name):
     if name == "usrnet-tiny":
         pytest.importorskip("torch")
     weights = network.read(network.find(Path(FILES)))
-    if name != "usrnet-tiny":
+    if name.startswith("fdn"):
         assert weights.filters.shape == (10, 24, 24)
     kernel = motion_kernel(jax.random.key(3), size=11)
     sharp = jnp.asarray(data.astronaut()[60:131, 190:261], jnp.float32) / 255.0
@@ -389,4 +399,4 @@ def test_the_authors_files_restore_a_photograph(name):
     truth = sharp_target(sharp)[5:-5, 5:-5]
     x = network.restore(y, kernel, weights=weights, noise=NOISE)
     gain = psnr(jnp.clip(x, 0, 1), truth) - psnr(y, truth)
-    assert gain > 7.0
+    assert gain > (3.0 if name == "csf" else 7.0)  # CSF is for less noise

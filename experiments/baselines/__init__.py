@@ -7,7 +7,7 @@ one line here. `BASELINES` are the classical ones. `AUTHORS_NETWORKS` have weigh
 which users fetch, see `authors_network`.
 """
 
-from experiments.baselines import epll, fdn, hl, richardson_lucy, tv, usrnet, vem, wiener
+from experiments.baselines import csf, epll, fcnn, fdn, hl, richardson_lucy, tv, usrnet, vem, wiener
 from experiments.baselines.authors_network import AuthorsNetwork
 from experiments.baselines.contract import Baseline
 
@@ -25,7 +25,8 @@ BASELINES: dict[str, Baseline] = {
 }
 
 AUTHORS_NETWORKS: dict[str, AuthorsNetwork] = {
-    network.name: network for network in (fdn.FDN, fdn.FDN_LOW_NOISE, usrnet.USRNET_TINY)
+    network.name: network
+    for network in (csf.CSF, fcnn.FCNN, fdn.FDN, fdn.FDN_LOW_NOISE, usrnet.USRNET_TINY)
 }
 
 

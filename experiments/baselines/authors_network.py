@@ -28,6 +28,7 @@ class AuthorsNetwork:
       description: one line on what it is.
       reference: where it was published.
       license: of the weights.
+      beside: names of further files in the same folder that `read` reads too.
     """
 
     name: str
@@ -38,9 +39,10 @@ class AuthorsNetwork:
     description: str
     reference: str
     license: str
+    beside: tuple[str, ...] = ()
 
     def find(self, folder: Path | None) -> Path:
-        """Finds the authors' file.
+        """Finds the authors' file, and sees that those beside it are there.
 
         Args:
           folder: where it lies; None where nobody said.
@@ -49,7 +51,7 @@ class AuthorsNetwork:
           Its path.
 
         Raises:
-          FileNotFoundError: no such folder, or none of that name in it.
+          FileNotFoundError: no such folder, or a file is missing in it.
           ValueError: no folder was given.
         """
         where = "experiments/baselines/README.md says where to get it"
@@ -60,12 +62,12 @@ class AuthorsNetwork:
             )
         if not folder.is_dir():
             raise FileNotFoundError(f"--authors-weights {folder}: no such folder")
-        path = folder / self.file
-        if not path.exists():
-            raise FileNotFoundError(
-                f"--authors-weights {folder} has no {self.file}, which {self.name!r} needs; {where}"
-            )
-        return path
+        for file in (self.file, *self.beside):
+            if not (folder / file).exists():
+                raise FileNotFoundError(
+                    f"--authors-weights {folder} has no {file}, which {self.name!r} needs; {where}"
+                )
+        return folder / self.file
 
 
 def check_noise_range(noise: jax.typing.ArrayLike, name: str, levels: tuple[float, float]) -> None:

@@ -77,7 +77,7 @@ def extend(y: jax.Array, kernel: jax.Array, *, boundary: str) -> jax.Array:
     if boundary == "symmetric":
         return jnp.pad(y, pads, mode="symmetric")
     if boundary == "harmonic":
-        return _continue_harmonically(y, pads)
+        return continue_harmonically(y, pads)
     y = jnp.pad(y, pads, mode="edge")
     transfer = spectra.transfer_function(kernel, y.shape)
     for _ in range(_TAPER_PASSES):
@@ -85,11 +85,18 @@ def extend(y: jax.Array, kernel: jax.Array, *, boundary: str) -> jax.Array:
     return y
 
 
-def _continue_harmonically(y: jax.Array, pads: Margins) -> jax.Array:
+def continue_harmonically(y: jax.Array, pads: Margins) -> jax.Array:
     """Fills the strips between a frame and its next periods, then the corners between these.
 
     Each strip includes the pixels that bound it: the last row of the frame and the first one of
     its next period, and straight lines between them at its ends.
+
+    Args:
+      y: `(H, W)`.
+      pads: pixels to add before and after each axis, at least one in all.
+
+    Returns:
+      `(H + top + bottom, W + left + right)`.
     """
     rows, columns = (sum(pad) for pad in pads)
     left, right = (_line(y[-1, end], y[0, end], rows) for end in (0, -1))
@@ -164,18 +171,30 @@ def edge_taper(y: jax.Array, kernel: jax.Array, transfer: jax.Array) -> jax.Arra
     Returns:
       `(H, W)`.
     """
+    inner = taper_weight(kernel, y.shape)
+    return inner * y + (1.0 - inner) * spectra.convolve(y, transfer)
 
-    def inner_weight(projection: jax.Array, size: int) -> jax.Array:
+
+def taper_weight(kernel: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Weight of a channel in its `edge_taper`: 0 at the edges, 1 inside.
+
+    Args:
+      kernel: `(h, w)`.
+      shape: `(H, W)`, of the channel.
+
+    Returns:
+      `(H, W)`.
+    """
+
+    def along_axis(projection: jax.Array, size: int) -> jax.Array:
         # A period of size - 1 makes the first and the last pixel neighbours of lag 0.
         power = jnp.abs(jnp.fft.rfft(projection, n=size - 1)) ** 2
         autocorrelation = jnp.fft.irfft(power, n=size - 1)
         autocorrelation = jnp.append(autocorrelation, autocorrelation[0])
         return 1.0 - autocorrelation / autocorrelation[0]
 
-    inner = jnp.outer(
-        inner_weight(kernel.sum(axis=1), y.shape[0]), inner_weight(kernel.sum(axis=0), y.shape[1])
-    )
-    return inner * y + (1.0 - inner) * spectra.convolve(y, transfer)
+    rows, columns = shape
+    return jnp.outer(along_axis(kernel.sum(axis=1), rows), along_axis(kernel.sum(axis=0), columns))
 
 
 def gradient(x: jax.Array) -> jax.Array:

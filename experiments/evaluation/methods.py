@@ -211,14 +211,20 @@ def _method(
 def _with_weights(
     spec: str, network: AuthorsNetwork, folder: Path | None
 ) -> tuple[Callable[..., jax.Array], dict[str, Any]]:
-    """Gives an authors' network its weights; with the record of their file."""
+    """Gives an authors' network its weights; with the record of their files."""
     path = network.find(folder)
     try:
         weights = network.read(path)
     except ValueError as error:
         raise ValueError(f"{spec!r}: {error}") from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return partial(network.restore, weights=weights), {"source": path.name, "sha256": digest}
+    first, *others = (
+        hashlib.sha256((path.parent / file).read_bytes()).hexdigest()
+        for file in (network.file, *network.beside)
+    )
+    about: dict[str, Any] = {"source": path.name, "sha256": first}
+    if others:
+        about["beside"] = dict(zip(network.beside, others, strict=True))
+    return partial(network.restore, weights=weights), about
 
 
 def _linear_method(spec: str, options: dict[str, Any], models: dict[str, NamedModel]) -> Method:

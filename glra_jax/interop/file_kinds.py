@@ -6,12 +6,14 @@ from pathlib import Path
 PYTORCH, SAFETENSORS = "PyTorch file", "safetensors file"
 CAFFE, NPZ = "Caffe model", ".npz archive of plain arrays"
 HDF5 = "HDF5 file"
+MATLAB = "MATLAB file"
 
 _RENAMED = {
     PYTORCH: "a PyTorch file: give it the suffix .pt",
     SAFETENSORS: "a safetensors file: give it the suffix .safetensors",
     NPZ: "a NumPy archive (.npz)",
     HDF5: "an HDF5 file",
+    MATLAB: "a MATLAB file: see docs/pytorch.md for how to make a .npz archive of it",
 }
 _ZIP = b"PK\x03\x04"
 _SMALLEST_ZIP = 98  # with one member: its header, its entry in the directory, and the end of that
@@ -26,7 +28,7 @@ _OTHERS = (  # small letters: what a file begins with is compared in small lette
     (b"\x89png", "a PNG image"),
     (b"\x93numpy", "a single NumPy array (.npy)"),
     (b"\x89hdf", HDF5),
-    (b"matlab ", "a MATLAB file: see docs/pytorch.md for how to make a .npz archive of it"),
+    (b"matlab ", MATLAB),
     (b"\x80", "a pickle that torch.save did not write: save module.state_dict() with torch.save"),
 )
 
