@@ -217,14 +217,16 @@ def quantile(values: jax.Array, seen: jax.Array, share: float) -> jax.Array:
       share: from 0 to 1.
 
     Returns:
-      Scalar; 0 where none is seen.
+      Scalar; 0 where none is seen. What is not finite is not seen.
     """
+    seen = seen & jnp.isfinite(values)
     ordered = jnp.sort(jnp.where(seen, values, jnp.finfo(values.dtype).max))
     last = jnp.maximum(jnp.sum(seen) - 1, 0)
     place = share * last
     below = jnp.floor(place).astype(jnp.int32)
     lower, upper = ordered[below], ordered[jnp.minimum(below + 1, last)]
-    return jnp.where(jnp.any(seen), lower + (place - below) * (upper - lower), 0.0)
+    part = (place - below).astype(values.dtype)
+    return jnp.where(jnp.any(seen), lower + part * (upper - lower), 0.0)
 
 
 def root(variance: jax.Array) -> jax.Array:

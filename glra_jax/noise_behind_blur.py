@@ -19,6 +19,8 @@ _BLOCK = 64
 _BLOCKS = 24
 # Sides of what is looked at in an image: the largest that it has.
 _LOOKED_AT = (*range(64, 513, 64), 768, 1024)
+# The most of the middle that may be clipped.
+_MOST_CLIPPED = 0.9
 # Share of the frequencies that is looked at: those with the least of the scene.
 _FREQUENCIES = 0.25
 # Share of the blocks that is taken for free of fine detail.
@@ -84,7 +86,8 @@ def estimate_noise_behind_blur(y: jax.Array, kernel: jax.Array) -> jax.Array:
 def middle(images: Any) -> Any:
     """Cuts out of `(N, H, W, C)` what is enough to estimate the noise, of one of few sizes.
 
-    Little has to be compiled for them. Images of less than 64 pixels are left as they are.
+    Little has to be compiled for them. Images of less than 64 pixels are left as they are; so are
+    those of which the middle is all but clipped, unless they are traced.
     """
     height, width = images.shape[1:3]
     rows, columns = (
@@ -92,7 +95,10 @@ def middle(images: Any) -> Any:
         for size in (height, width)
         for side in [max((side for side in _LOOKED_AT if side <= size), default=size)]
     )
-    return images[:, rows, columns]
+    cut = images[:, rows, columns]
+    if validation.is_known(images) and ((cut <= 0.0) | (cut >= 1.0)).mean() > _MOST_CLIPPED:
+        return images
+    return cut
 
 
 def _expected_power(kernel: jax.Array, block: int) -> jax.Array:

@@ -258,6 +258,11 @@ def test_quantiles_are_numpys(pairs, share):
     assert float(found) == pytest.approx(float(expected), abs=1e-6)
 
 
+def test_what_is_not_finite_is_not_seen():
+    values = jnp.array([3.0, jnp.nan, 1.0, jnp.inf, 2.0])
+    assert float(quantile(values, jnp.ones(5, bool), 0.5)) == 2.0
+
+
 def test_estimates_pass_where_jax_looks_for_nan(photographs, kernels):
     y = jnp.clip(1.2 * jnp.asarray(photographs["cat"]), 0.0, 1.0)  # some of it is clipped
     with jax.debug_nans(True):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import glra_jax as gx
+from glra_jax import spectra
 from glra_jax.networks import Unrolled, unrolled
 from glra_jax.networks.unrolled import _filled, _periodic, _unexplained
 from glra_jax.noise import NoiseModel
-from glra_jax.noise_behind_blur import middle
+from glra_jax.noise_behind_blur import estimate_noise_behind_blur, middle
 
 SMALL = Unrolled(stages=2, features=4, blocks=1)
 KERNEL = gx.motion_kernel(jax.random.key(3), size=9)
@@ -229,13 +230,21 @@ def test_noise_may_be_told_for_each_channel_and_with_its_growth(model, blurred):
 
 
 def test_the_noise_of_images_of_many_sizes_is_estimated_from_few():
-    rows = np.arange(3000.0)[None, :, None, None] * np.ones((1, 1, 50, 1))
+    rows = (1.0 + np.arange(3000.0))[None, :, None, None] / 4000 * np.ones((1, 1, 50, 1))
     for height in (40, 63, 64, 100, 511, 600, 3000):
         looked_at = middle(rows[:, :height])
         assert looked_at.shape[1] in {40, 63, *range(64, 513, 64), 768, 1024}
         assert looked_at.shape[1] > height / 2 or looked_at.shape[1] == 1024
-        assert looked_at.mean() == pytest.approx((height - 1) / 2, abs=0.5)
+        assert 4000 * looked_at.mean() == pytest.approx((height + 1) / 2, abs=0.5)
         assert looked_at.shape[2] == 50
+
+
+def test_the_noise_is_not_sought_in_a_clipped_middle():
+    y = np.float32(np.random.default_rng(0).normal(0.5, 0.05, (1, 700, 700, 1)))
+    y[:, 90:-90, 90:-90] = 1.0
+    assert middle(y).shape == y.shape
+    level = estimate_noise_behind_blur(middle(y)[0], KERNEL)
+    np.testing.assert_allclose(level, 0.05, rtol=0.1)
 
 
 @pytest.mark.parametrize("noise", [-0.1, np.nan, np.zeros(2), NoiseModel(0.01, -1.0)])
@@ -295,6 +304,21 @@ def test_nothing_is_filled_in_where_all_is_known():
     x = jax.random.uniform(jax.random.key(0), (1, 1, 8, 8))
     flat = jnp.ones((1, 1, 8, 5))
     np.testing.assert_array_equal(_filled(x, jnp.ones((1, 1, 8, 8)), flat, flat, steps=3), x)
+
+
+@pytest.mark.parametrize("dark", [0.5, 0.2])
+def test_slopes_are_finite_where_there_is_next_to_nothing_to_fill_in(dark):
+    """The conjugate gradients are at their end before their last step."""
+    x = jnp.full((1, 1, 40, 40), 0.5).at[0, 0, 20, 20].set(dark)
+    inside = jnp.zeros((1, 1, 40, 40)).at[:, :, 8:-8, 8:-8].set(1.0)
+    power = jnp.ones((1, 1, 40, 21))
+    penalty = 1e-3 * spectra.gradient_power((40, 40))[None, None]
+
+    def total(x, power):
+        return jnp.sum(_filled(x, inside, power, penalty, steps=6) ** 2)
+
+    slopes = jax.grad(total, argnums=(0, 1))(x, power)
+    assert all(jnp.isfinite(slope).all() for slope in slopes)
 
 
 def test_filling_in_helps_the_border_and_does_no_harm_to_the_middle(

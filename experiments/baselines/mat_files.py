@@ -21,6 +21,7 @@ _DAMAGE = (
     MemoryError,
     NotImplementedError,
     OSError,
+    RecursionError,
     TypeError,
     ValueError,
     scipy.io.matlab.MatReadError,
@@ -52,14 +53,14 @@ def read_mat(path: Path) -> dict[str, Any]:
             if not start.startswith(b"MATLAB "):
                 raise ValueError("it has no header")
             found = scipy.io.loadmat(opened, verify_compressed_data_integrity=True)
+            return {
+                full: array
+                for name, value in found.items()
+                if not name.startswith("__")
+                for full, array in _flat(name, value)
+            }
         except _DAMAGE as error:
             raise ValueError(unreadable(path, start, MATLAB, reason_of(error))) from error
-    return {
-        full: array
-        for name, value in found.items()
-        if not name.startswith("__")
-        for full, array in _flat(name, value)
-    }
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -133,7 +133,7 @@ def _restore_job(
         progress.say(f"{place}, {job.output}: exists, skipped (--overwrite to restore it again)")
         if job.preview is not None and not os.path.lexists(job.preview):
             _preview_of_files(options, job, job.preview)
-            progress.say(f"{job.preview}: before and after")
+            progress.say(f"{job.preview}: before, and what was found in {job.output}")
         return False
     started = time.perf_counter()
     photo = read_photo(job.photo, page=options.page)

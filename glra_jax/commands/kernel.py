@@ -1,6 +1,7 @@
 """The work of `glra-jax kernel`: a file of a blur kernel, and a picture of it."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def make_kernel(shape: KernelShape) -> None:
     if picture is not None:
         if picture.suffix.lower() != ".png":
             raise ValueError(f"--picture {picture} must end in .png")
-        if picture == output:
+        if os.path.realpath(picture) == os.path.realpath(output):
             raise ValueError(f"--picture {picture} is the output, too; choose another name")
     for path in (output, picture):
         if path is not None:
@@ -37,7 +38,7 @@ def make_kernel(shape: KernelShape) -> None:
     kernel = np.asarray(shape.make(size))
     _write(kernel, output, overwrite=shape.overwrite)
     cut = 100 * shape.cut_off(size / 2)
-    lost = f", {cut:.2g} % of it cut off" if cut >= 0.01 else ""
+    lost = f", {cut:.{0 if cut >= 10 else 2}f} % of it cut off" if cut >= 0.01 else ""
     print(f"{output}: {size}×{size}, {shape.words()}{lost}")
     if picture is not None:
         _draw(kernel, picture, overwrite=shape.overwrite)

@@ -12,6 +12,10 @@ from glra_jax.kernels import disk_kernel, gaussian_kernel, motion_kernel
 from glra_jax.optical_kernels import airy_kernel, airy_share, moffat_kernel, moffat_share
 from glra_jax.validation import check_positive, check_seed, check_size
 
+# Side of a kernel in pixels, and share of the blur that a size may lose unasked.
+_LARGEST = 1023
+_MOST_CUT_OFF = 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class KernelShape:
@@ -58,6 +62,16 @@ class KernelShape:
         self.check()
         least, good = (2 * math.ceil(half) + 1 for half in self.halves())
         if self.size is None:
+            if good > _LARGEST:
+                raise ValueError(
+                    f"{self.words()} needs {good} pixels on a side, more than the {_LARGEST} that "
+                    f"a kernel may have; take a smaller width"
+                )
+            if self.cut_off(good / 2) > _MOST_CUT_OFF:
+                raise ValueError(
+                    f"{self.words()} has more than half of its light further than {good // 2} "
+                    f"pixels from its centre; take steeper wings, or name a --size"
+                )
             return good
         check_size(self.size, "--size")
         if self.size % 2 == 0:
@@ -65,6 +79,8 @@ class KernelShape:
                 f"--size must be odd, got {self.size}: no pixel is in the middle of an even one; "
                 f"take {self.size + 1}"
             )
+        if self.size > _LARGEST:
+            raise ValueError(f"--size must be at most {_LARGEST}, got {self.size}")
         if self.size < least:
             lost = 100 * self.cut_off(self.size / 2)
             raise ValueError(

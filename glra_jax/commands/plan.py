@@ -7,7 +7,7 @@ from pathlib import Path
 
 from glra_jax.atomic_files import check_writable
 from glra_jax.commands.deblur_options import Deblur
-from glra_jax.commands.previews import preview_path
+from glra_jax.commands.previews import is_preview, preview_path
 from glra_jax.photo_writing import WRITABLE_SUFFIXES
 
 _PACKED_FITS = (".fits.gz", ".fit.gz", ".fits.fz")
@@ -78,7 +78,7 @@ def make_folder(folder: Path) -> None:
 
 def _check_folder(folder: Path) -> None:
     if folder.is_dir():
-        check_writable(folder / "glra-jax", overwrite=True)
+        check_writable(folder / ".glra-jax.probe", overwrite=True)
     elif os.path.lexists(folder):
         raise NotADirectoryError(f"--output-dir {folder} is a file; choose the name of a folder")
     elif not folder.parent.is_dir():
@@ -112,7 +112,7 @@ def _photographs(options: Deblur, folder: Path) -> tuple[list[Path], list[str]]:
                 f"--output-dir {folder} is the folder of the photographs; choose another"
             )
         files = [file for file in _files(path) if not _same(file, options.kernel)]
-        photos = [file for file in files if _ending(file, _PHOTOGRAPHS)]
+        photos = [file for file in files if _is_photograph(file)]
         if not photos:
             raise FileNotFoundError(f"the folder {path} holds no photographs")
         if others := len(files) - len(photos):
@@ -167,6 +167,11 @@ def _output_name(photo: Path, suffix: str | None) -> str:
         return photo.name
     packed = _ending(photo, _PACKED_FITS)
     return _stem(photo) + (suffix or (".fits" if packed else ".png"))
+
+
+def _is_photograph(path: Path) -> bool:
+    """Whether a file is one by its name, and no preview of an earlier run."""
+    return bool(_ending(path, _PHOTOGRAPHS)) and not is_preview(path)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -15,6 +15,11 @@ def preview_path(output: Path) -> Path:
     return output.with_name(output.stem + _ENDING)
 
 
+def is_preview(path: Path) -> bool:
+    """Tells a preview from other files by its name."""
+    return path.name.endswith(_ENDING)
+
+
 def write_preview(
     before: Photo, after: Photo, path: Path, *, white: float, overwrite: bool
 ) -> None:

@@ -53,6 +53,8 @@ _UNSEEN = ImageFacts(grey=0.0, brightness=0.5)
 # Weights of the linear restoration that fills in what is outside the frame, and its iterations.
 _FILL_WEIGHT, _FILL_FLOOR = 100.0, 1e-3
 _FILL_STEPS = 6
+# Sums of squares below are taken for 0: the slope of a ratio has their square below the line.
+_FILL_ENOUGH = 1e-15
 # Loss of the images between the stages, against 1 of the last.
 _INTERMEDIATE = 0.2
 
@@ -258,7 +260,8 @@ def _filled(
         return jnp.sum(a * b, axis=(2, 3), keepdims=True)
 
     def ratio(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.where(b > 0.0, a / jnp.where(b > 0.0, b, 1.0), 0.0)
+        enough = b > _FILL_ENOUGH
+        return jnp.where(enough, a / jnp.where(enough, b, 1.0), 0.0)
 
     def step(_: int, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         x, left, direction, size = state
