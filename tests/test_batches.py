@@ -64,7 +64,8 @@ def test_shapes_dtypes_and_ranges(make):
     assert batch.blurred.shape == (4, 40, 40, 1)
     assert batch.condition.core.shape == (4, 6, 6)
     assert batch.sharp.shape == (4, 10, 10, 1)
-    for leaf in jax.tree.leaves(batch):
+    assert batch.linear.dtype == bool
+    for leaf in jax.tree.leaves(batch._replace(linear=())):
         assert leaf.dtype == jnp.float32
     for images in (batch.blurred, batch.sharp):
         assert images.min() >= 0.0

@@ -1,5 +1,6 @@
 """Checkpoints survive kills and damage, and are refused where they do not belong."""
 
+import contextlib
 import gc
 import os
 import re
@@ -195,7 +196,8 @@ class Watch:
                 target.mkdir(parents=True, exist_ok=True)
             elif path.is_file():  # other threads' temporary files may have gone meanwhile
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copyfile(path, target)
         self.count += 1
         self.on = True
 

@@ -321,6 +321,7 @@ def test_slopes_are_finite_where_there_is_next_to_nothing_to_fill_in(dark):
     assert all(jnp.isfinite(slope).all() for slope in slopes)
 
 
+@pytest.mark.slow
 def test_filling_in_helps_the_border_and_does_no_harm_to_the_middle(
     fresh, colour_photograph, monkeypatch
 ):
