@@ -7,7 +7,7 @@ A network's function is `restore(y, kernel, *, weights, noise, boundary) -> x`, 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -68,6 +68,41 @@ class AuthorsNetwork:
                     f"--authors-weights {folder} has no {file}, which {self.name!r} needs; {where}"
                 )
         return folder / self.file
+
+
+class Layer(NamedTuple):
+    """Weights of a layer, with leading axes such as that of a network's stages.
+
+    Attributes:
+      kernel: `(..., inputs, outputs)`, or `(..., h, w, inputs, outputs)` of a convolution.
+      bias: `(..., outputs)`.
+    """
+
+    kernel: jax.Array
+    bias: jax.Array
+
+
+def apply_layers(
+    layers: tuple[Layer, ...], x: jax.Array, *, activation: Callable[[jax.Array], jax.Array]
+) -> jax.Array:
+    """Convolves by one layer after the other, among zeros, with an activation between them.
+
+    Args:
+      layers: convolutions without leading axes.
+      x: `(N, H, W, inputs)`.
+      activation: behind every layer but the last.
+
+    Returns:
+      `(N, H, W, outputs)`.
+    """
+    for index, layer in enumerate(layers):
+        x = jax.lax.conv_general_dilated(
+            x, layer.kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        x = x + layer.bias
+        if index < len(layers) - 1:
+            x = activation(x)
+    return x
 
 
 def check_noise_range(noise: jax.typing.ArrayLike, name: str, levels: tuple[float, float]) -> None:

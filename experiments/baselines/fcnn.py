@@ -19,7 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.baselines import boundaries, contract
-from experiments.baselines.authors_network import AuthorsNetwork, check_entries
+from experiments.baselines.authors_network import (
+    AuthorsNetwork,
+    Layer,
+    apply_layers,
+    check_entries,
+)
 from experiments.baselines.mat_files import read_mat
 from glra_jax import spectra
 from glra_jax.interop.entries import faults_of_entries
@@ -31,13 +36,6 @@ _STEPS = 3  # with a network
 _SIDES = (5, 3, 3, 3, 3, 3)  # of the filters in each layer
 _FEATURES = 64
 _SMALLEST = 1e-4  # added to the denominator
-
-
-class Layer(NamedTuple):
-    """Weights of a layer at every level and step: `(3, 3, ..., inputs, outputs)`."""
-
-    kernel: jax.Array
-    bias: jax.Array
 
 
 class FcnnWeights(NamedTuple):
@@ -228,15 +226,7 @@ def denoise(layers: tuple[Layer, ...], x: jax.Array) -> jax.Array:
     Returns:
       `(H, W)`.
     """
-    hidden = x[None, :, :, None]
-    for index, layer in enumerate(layers):
-        hidden = jax.lax.conv_general_dilated(
-            hidden, layer.kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        hidden = hidden + layer.bias
-        if index < len(layers) - 1:
-            hidden = jax.nn.relu(hidden)
-    return hidden[0, :, :, 0]
+    return apply_layers(layers, x[None, :, :, None], activation=jax.nn.relu)[0, :, :, 0]
 
 
 FCNN = AuthorsNetwork(

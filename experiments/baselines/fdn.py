@@ -19,7 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.baselines import boundaries, contract
-from experiments.baselines.authors_network import AuthorsNetwork, check_entries, check_noise_range
+from experiments.baselines.authors_network import (
+    AuthorsNetwork,
+    Layer,
+    apply_layers,
+    check_entries,
+    check_noise_range,
+)
 from experiments.baselines.hdf5_files import open_hdf5
 from glra_jax import spectra
 from glra_jax.interop.entries import faults_of_entries
@@ -33,13 +39,6 @@ _DENSE = ("dense1", "dense2", "dense3", "lambda")
 _CONVOLUTIONS = tuple(f"conv{layer}" for layer in range(1, 7))
 _FEATURES, _HIDDEN = 32, 16
 _TAPER_PASSES = 3  # of the authors' program
-
-
-class Layer(NamedTuple):
-    """Weights of a layer in every stage: `(stages, ..., inputs, outputs)`, `(stages, outputs)`."""
-
-    kernel: jax.Array
-    bias: jax.Array
 
 
 class FdnWeights(NamedTuple):
@@ -215,13 +214,7 @@ def correction(convolutions: tuple[Layer, ...], x: jax.Array) -> jax.Array:
     """
     margin = len(convolutions)
     hidden = jnp.pad(x, margin, mode="edge")[None, :, :, None]
-    for index, layer in enumerate(convolutions):
-        hidden = jax.lax.conv_general_dilated(
-            hidden, layer.kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        hidden = hidden + layer.bias
-        if index < len(convolutions) - 1:
-            hidden = jax.nn.elu(hidden)
+    hidden = apply_layers(convolutions, hidden, activation=jax.nn.elu)
     return hidden[0, margin:-margin, margin:-margin, 0]
 
 
