@@ -81,6 +81,15 @@ def small_basis(small_families: gx.KernelFamilies) -> gx.Basis:
 
 
 @pytest.fixture(scope="session")
+def complete_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """File of a model of support 9 whose basis is complete, so that nothing is lost in it."""
+    basis = gx.Basis(jnp.eye(9), jnp.eye(9))
+    path = tmp_path_factory.mktemp("model") / "delta.safetensors"
+    gx.save_model(gx.initial_model(jax.random.key(0), gx.Glra(9, 9, 13), basis), path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def started(small_basis: gx.Basis) -> Callable[[str], gx.Model]:
     """Untrained models of the small basis with 16 features by initialisation, each made once."""
     return cache(partial(_start, small_basis))

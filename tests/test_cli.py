@@ -12,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,17 +24,10 @@ from glra_jax import cli
 from glra_jax.light import to_linear, to_srgb
 from glra_jax.photo_files import Photo, read_photo, write_photo
 
-SUPPORT = 9
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """A model whose basis is complete, so that nothing is lost in it."""
-    basis = gx.Basis(jnp.eye(SUPPORT), jnp.eye(SUPPORT))
-    path = tmp_path_factory.mktemp("model") / "delta.safetensors"
-    architecture = gx.Glra(SUPPORT, SUPPORT, 13)
-    gx.save_model(gx.initial_model(jax.random.key(0), architecture, basis), path)
-    return path
+@pytest.fixture
+def model(complete_model: Path) -> Path:
+    return complete_model
 
 
 @pytest.fixture

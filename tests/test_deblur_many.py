@@ -4,7 +4,6 @@ import os
 import re
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,17 +16,10 @@ from glra_jax.commands.tiles import common_tile
 from glra_jax.photo_files import Photo, read_photo, write_photo
 from glra_jax.restorer import _restore_tile
 
-SUPPORT = 9
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """A model whose basis is complete, so that it differs from a delta in nothing but tones."""
-    basis = gx.Basis(jnp.eye(SUPPORT), jnp.eye(SUPPORT))
-    path = tmp_path_factory.mktemp("model") / "delta.safetensors"
-    architecture = gx.Glra(SUPPORT, SUPPORT, 13)
-    gx.save_model(gx.initial_model(jax.random.key(0), architecture, basis), path)
-    return path
+@pytest.fixture
+def model(complete_model: Path) -> Path:
+    return complete_model
 
 
 @pytest.fixture
