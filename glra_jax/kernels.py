@@ -18,8 +18,8 @@ from glra_jax.host_arrays import native_arrays
 from glra_jax.kernel_backgrounds import background_share, kernel_background, without_background
 
 
-def _offsets(size: int) -> jax.Array:
-    """Pixel positions along one axis, counted from the centre."""
+def pixel_offsets(size: int) -> jax.Array:
+    """Pixel positions along one axis, counted from the centre, float32 `(size,)`."""
     return jnp.arange(size, dtype=jnp.float32) - size // 2
 
 
@@ -96,7 +96,7 @@ def gaussian_kernel(*, sigma: jax.typing.ArrayLike, size: int) -> jax.Array:
     validation.check_size(size)
     validation.check_positive(sigma, "sigma")
     # A softmax of the exponents has sum 1 without underflow, however small sigma is.
-    profile = jax.nn.softmax(-0.5 * (_offsets(size) / jnp.asarray(sigma, jnp.float32)) ** 2)
+    profile = jax.nn.softmax(-0.5 * (pixel_offsets(size) / jnp.asarray(sigma, jnp.float32)) ** 2)
     return jnp.outer(profile, profile)
 
 
@@ -117,7 +117,7 @@ def disk_kernel(*, radius: jax.typing.ArrayLike, size: int) -> jax.Array:
     validation.check_positive(radius, "radius")
     # Beyond these radii nothing changes any more, but squares run out of float32's range.
     r = jnp.clip(jnp.asarray(radius, jnp.float32), 1e-6, 4.0 * size)
-    distance = jnp.abs(_offsets(size))
+    distance = jnp.abs(pixel_offsets(size))
     # By symmetry only the quadrant x, y >= 0; the central pixel reaches half a pixel into it.
     near, far = jnp.maximum(distance - 0.5, 0.0), distance + 0.5
     x0, x1 = near[None, :], far[None, :]
@@ -214,6 +214,6 @@ def motion_kernel(
     path = path * (jnp.asarray(extent, jnp.float32) / jnp.abs(path).max())
 
     def hat(position: jax.Array) -> jax.Array:
-        return jnp.maximum(1.0 - jnp.abs(position[:, None] - _offsets(size)[None, :]), 0.0)
+        return jnp.maximum(1.0 - jnp.abs(position[:, None] - pixel_offsets(size)[None, :]), 0.0)
 
     return hat(path[:, 1]).T @ hat(path[:, 0]) / num_points

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import validation
+from glra_jax.kernels import pixel_offsets
 
 _FIRST_ZERO = 3.8317059702075125  # of the Bessel function J1
 _NARROWEST = 1e-6  # pixels; narrower kernels are a delta, too, but leave float32's range
@@ -117,7 +118,7 @@ def airy_share(distance: float, *, radius: float) -> float:
 
 
 def _squared_distances(size: int) -> jax.Array:
-    squares = jnp.square(jnp.arange(size, dtype=jnp.float32) - size // 2)
+    squares = jnp.square(pixel_offsets(size))
     return squares[:, None] + squares[None, :]
 
 

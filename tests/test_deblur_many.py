@@ -195,6 +195,10 @@ def test_what_is_refused_before_anything_is_read(tmp_path, photos, kernel, model
     attempt("there is no folder .*gone to make it in", one, kernel, "--output-dir",
             tmp_path / "gone" / "out")  # fmt: skip
     attempt(r"--output-dir .*a\.png is a file", one, kernel, "--output-dir", one)
+    nowhere = tmp_path / "link"
+    nowhere.symlink_to(tmp_path / "gone")
+    attempt(r"link is a link to .*gone, which does not exist", one, kernel, "--output-dir",
+            nowhere)  # fmt: skip
     attempt(r"no file .*gone\.npy", one, tmp_path / "gone.npy", *to)
     attempt(r"--scale must be .* above 0, got 0", one, kernel, *to, "--scale", 0)
     attempt(r"noise must be .*-1", one, kernel, *to, "--noise=-1")

@@ -77,7 +77,7 @@ def test_refusals_quote_the_value_and_the_fix(tmp_path, words, quoted):
 def test_files_are_not_replaced_unasked(tmp_path):
     (tmp_path / "k.npy").write_bytes(b"precious")
     command = ["kernel", "disk", "--radius", "2", "-o", str(tmp_path / "k.npy")]
-    with pytest.raises(SystemExit, match=r"k\.npy exists"):
+    with pytest.raises(SystemExit, match=r"k\.npy exists; choose another name or add --overwrite"):
         cli.main(command)
     assert (tmp_path / "k.npy").read_bytes() == b"precious"
     cli.main([*command, "--overwrite"])

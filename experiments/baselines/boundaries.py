@@ -56,6 +56,21 @@ def margins(shape: tuple[int, ...], kernel_shape: tuple[int, ...], boundary: str
     return (kernel_shape[0], after[0]), (kernel_shape[1], after[1])
 
 
+def half_margins(kernel_shape: tuple[int, ...], boundary: str) -> Margins:
+    """Half of an odd kernel on each side; nothing for `"wrap"`."""
+    rows, columns = (0, 0) if boundary == "wrap" else (size // 2 for size in kernel_shape)
+    return (rows, rows), (columns, columns)
+
+
+def odd_kernel(kernel: jax.Array) -> jax.Array:
+    """A kernel with a row and a column of zeros more where its sides are even, float32.
+
+    Half of it is then the same on both sides, and its centre stays at `size // 2`.
+    """
+    kernel = jnp.asarray(kernel, jnp.float32)
+    return jnp.pad(kernel, [(0, 1 - size % 2) for size in kernel.shape])
+
+
 def extend(y: jax.Array, kernel: jax.Array, *, boundary: str) -> jax.Array:
     """Continues a blurred channel by its `margins`.
 
@@ -80,9 +95,7 @@ def extend(y: jax.Array, kernel: jax.Array, *, boundary: str) -> jax.Array:
         return continue_harmonically(y, pads)
     y = jnp.pad(y, pads, mode="edge")
     transfer = spectra.transfer_function(kernel, y.shape)
-    for _ in range(_TAPER_PASSES):
-        y = edge_taper(y, kernel, transfer)
-    return y
+    return taper_edges(y, kernel, transfer, passes=_TAPER_PASSES)
 
 
 def continue_harmonically(y: jax.Array, pads: Margins) -> jax.Array:
@@ -173,6 +186,13 @@ def edge_taper(y: jax.Array, kernel: jax.Array, transfer: jax.Array) -> jax.Arra
     """
     inner = taper_weight(kernel, y.shape)
     return inner * y + (1.0 - inner) * spectra.convolve(y, transfer)
+
+
+def taper_edges(y: jax.Array, kernel: jax.Array, transfer: jax.Array, *, passes: int) -> jax.Array:
+    """Applies `edge_taper` several times."""
+    for _ in range(passes):
+        y = edge_taper(y, kernel, transfer)
+    return y
 
 
 def taper_weight(kernel: jax.Array, shape: tuple[int, ...]) -> jax.Array:

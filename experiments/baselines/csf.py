@@ -131,13 +131,9 @@ def csf(
 
 @partial(jax.jit, static_argnames="boundary")
 def _csf(y: jax.Array, kernel: jax.Array, weights: CsfWeights, *, boundary: str) -> jax.Array:
-    # With odd sides the margin is the same on both sides; the centre stays at size // 2.
-    kernel = jnp.asarray(kernel, jnp.float32)
-    kernel = jnp.pad(kernel, [(0, 1 - size % 2) for size in kernel.shape])
-    rows, columns = (0, 0) if boundary == "wrap" else (size // 2 for size in kernel.shape)
-    pads = ((rows, rows), (columns, columns))
-    height, width = y.shape[:2]
-    grid = (height + 2 * rows, width + 2 * columns)
+    kernel = boundaries.odd_kernel(kernel)
+    pads = boundaries.half_margins(kernel.shape, boundary)
+    grid = tuple(size + sum(pad) for size, pad in zip(y.shape[:2], pads, strict=True))
     transfer = spectra.transfer_function(kernel, grid)
     power = transfer.real**2 + transfer.imag**2
 
@@ -145,9 +141,7 @@ def _csf(y: jax.Array, kernel: jax.Array, weights: CsfWeights, *, boundary: str)
         if boundary == "wrap":
             return x
         x = jnp.pad(x, pads, mode="edge")
-        for _ in range(_TAPER_PASSES):
-            x = boundaries.edge_taper(x, kernel, transfer)
-        return x
+        return boundaries.taper_edges(x, kernel, transfer, passes=_TAPER_PASSES)
 
     def restore_channel(channel: jax.Array) -> jax.Array:
         observed = extend(_WHITE * channel)

@@ -152,18 +152,15 @@ def _fdn(
     *,
     boundary: str,
 ) -> jax.Array:
-    # With odd sides the margin is the same on both sides; the centre stays at size // 2.
-    kernel = jnp.asarray(kernel, jnp.float32)
-    kernel = jnp.pad(kernel, [(0, 1 - size % 2) for size in kernel.shape])
-    rows, columns = (0, 0) if boundary == "wrap" else (size // 2 for size in kernel.shape)
-    pads = ((rows, rows), (columns, columns))
+    kernel = boundaries.odd_kernel(kernel)
+    pads = boundaries.half_margins(kernel.shape, boundary)
     channels = jnp.asarray(y, jnp.float32).reshape(*y.shape[:2], -1)
     observed = jnp.pad(jnp.moveaxis(channels, 2, 0), ((0, 0), *pads), mode="edge")
     transfer = spectra.transfer_function(kernel, observed.shape[1:])
     if boundary != "wrap":
-        taper = jax.vmap(lambda channel: boundaries.edge_taper(channel, kernel, transfer))
-        for _ in range(_TAPER_PASSES):
-            observed = taper(observed)
+        observed = jax.vmap(
+            lambda channel: boundaries.taper_edges(channel, kernel, transfer, passes=_TAPER_PASSES)
+        )(observed)
     inside = boundaries.observed_mask(y.shape[:2], pads)
 
     def stage(x: jax.Array, step: tuple[FdnWeights, jax.Array]) -> tuple[jax.Array, None]:

@@ -33,7 +33,7 @@ def make_kernel(shape: KernelShape) -> None:
             raise ValueError(f"--picture {picture} is the output, too; choose another name")
     for path in (output, picture):
         if path is not None:
-            check_writable(path, overwrite=shape.overwrite)
+            _check_free(path, overwrite=shape.overwrite)
     size = shape.chosen_size()
     kernel = np.asarray(shape.make(size))
     _write(kernel, output, overwrite=shape.overwrite)
@@ -43,6 +43,15 @@ def make_kernel(shape: KernelShape) -> None:
     if picture is not None:
         _draw(kernel, picture, overwrite=shape.overwrite)
         print(f"{picture}: a picture of it, its largest value white")
+
+
+def _check_free(path: Path, *, overwrite: bool) -> None:
+    try:
+        check_writable(path, overwrite=overwrite)
+    except FileExistsError:
+        if not path.is_file():  # no option replaces that
+            raise
+        raise FileExistsError(f"{path} exists; choose another name or add --overwrite") from None
 
 
 def _write(kernel: np.ndarray, path: Path, *, overwrite: bool) -> None:

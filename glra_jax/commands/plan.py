@@ -79,7 +79,12 @@ def make_folder(folder: Path) -> None:
 def _check_folder(folder: Path) -> None:
     if folder.is_dir():
         check_writable(folder / ".glra-jax.probe", overwrite=True)
-    elif os.path.lexists(folder):
+    elif folder.is_symlink() and not folder.exists():
+        raise FileNotFoundError(
+            f"--output-dir {folder} is a link to {os.readlink(folder)}, which does not exist; make "
+            f"that folder first"
+        )
+    elif folder.exists():
         raise NotADirectoryError(f"--output-dir {folder} is a file; choose the name of a folder")
     elif not folder.parent.is_dir():
         raise FileNotFoundError(
