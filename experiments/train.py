@@ -18,6 +18,7 @@ from experiments.training_runs.held_out import restore_held_out, score_table
 from experiments.training_runs.lock import only_run_in
 from experiments.training_runs.options import TrainOptions, describe_run, parse
 from experiments.training_runs.photographs import load_packed
+from experiments.training_runs.stopping import stop_on_request
 from glra_jax.atomic_files import write_atomically
 from glra_jax.input_files import check_is_file
 from glra_jax.model import Model, abstract_model
@@ -76,13 +77,19 @@ def train(options: TrainOptions) -> None:
         train_step = make_train_step(config, mesh)
         first = int(state.step)
         bar = tqdm(total=config.steps, initial=first, unit="step", desc="training", smoothing=0.1)
-        with bar, MetricsLog(folder / "metrics.csv", first_step=first) as log:
+        with (
+            bar,
+            MetricsLog(folder / "metrics.csv", first_step=first) as log,
+            stop_on_request() as stop,
+        ):
             pending: list[Metrics] = []
+            stops = False
             for step in range(first + 1, config.steps + 1):
                 state, metrics = train_step(state, photographs, constants)
                 pending.append(metrics)
                 bar.update()
-                saves = step % options.checkpoint_every == 0 or step == config.steps
+                stops = stop.made and step < config.steps
+                saves = step % options.checkpoint_every == 0 or step == config.steps or stops
                 if not (step % options.log_every == 0 or saves or step == first + 1):
                     continue
                 row = log.write(step, pending)
@@ -96,6 +103,11 @@ def train(options: TrainOptions) -> None:
                     )
                 if saves:
                     checkpoints.save(Saved(state, constants))
+                if stops:
+                    break
+    if stops:
+        print(f"stopped at step {step} of {config.steps}; the same command resumes")
+        return
     report(options, state, constants)
 
 
