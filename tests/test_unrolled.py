@@ -88,6 +88,17 @@ def test_further_stages_start_from_those_of_another_model(model, blurred):
 # --- the laws that it keeps ----------------------------------------------------------------------
 
 
+def test_fine_blocks_add_nothing_before_they_are_trained(model, blurred):
+    fine = Unrolled(stages=2, features=4, blocks=1, fine_blocks=1)
+    constants, params = fine.adopt(model.architecture, model.constants, model.params)
+    assert set(params["stage_2"]) - set(model.params["stage_2"]) == {"block_fine_0"}
+    restored = deconvolve(blurred, KERNEL, gx.Model(fine, constants, params), noise=0.01)
+    expected = deconvolve(blurred, KERNEL, model, noise=0.01)
+    np.testing.assert_allclose(restored, expected, atol=1e-6)
+    with pytest.raises(ValueError, match="Unrolled"):
+        model.architecture.adopt(fine, constants, params)
+
+
 @hypothesis.settings(max_examples=8)
 @hypothesis.given(exponent=st.floats(-3.0, 0.0))
 def test_a_darker_image_is_restored_darker_by_as_much(model, blurred, exponent):
@@ -352,6 +363,7 @@ def test_what_lies_outside_the_frame_is_not_data(model, blurred):
     ("fields", "error", "message"),
     [
         ({"stages": 0}, ValueError, "stages must be at least 1, got 0"),
+        ({"fine_blocks": -1}, ValueError, "fine_blocks must be at least 0, got -1"),
         ({"features": 5}, ValueError, "features must be even, got 5"),
         ({"blocks": 1.5}, TypeError, "blocks must be an int"),
     ],

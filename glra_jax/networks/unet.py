@@ -25,13 +25,19 @@ def depth_to_space(x: jax.Array) -> jax.Array:
 
 
 class _ResidualBlock(nn.Module):
-    """Two 3×3 layers whose result is added to what they are given."""
+    """Two 3×3 layers whose result is added to what they are given.
+
+    Attributes:
+      gain: size of what is added at the start.
+    """
+
+    gain: float = 0.1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
         inner = nn.relu(_convolution(width, name="first")(x))
-        return x + _convolution(width, gain=0.1, name="second")(inner)
+        return x + _convolution(width, gain=self.gain, name="second")(inner)
 
 
 class UNet(nn.Module):
@@ -40,11 +46,13 @@ class UNet(nn.Module):
     Attributes:
       features: maps at a half of the size; 1.5 times as many at a quarter, twice at an eighth.
       blocks: residual blocks at an eighth of the size.
+      fine_blocks: residual blocks at a half of the size, which add nothing at the start.
       outputs: channels of the result.
     """
 
     features: int
     blocks: int
+    fine_blocks: int = 0
     outputs: int = 3
 
     @nn.compact
@@ -61,6 +69,8 @@ class UNet(nn.Module):
         middle = _ResidualBlock(name="block_up")(middle)
         fine += depth_to_space(_mixture(4 * half, gain=0.5, name="up_1")(middle))
         fine = nn.relu(_convolution(half, name="mix")(nn.relu(fine)))
+        for index in range(self.fine_blocks):
+            fine = _ResidualBlock(gain=0.0, name=f"block_fine_{index}")(fine)
         return depth_to_space(_mixture(4 * self.outputs, gain=0.0, name="leave")(fine))
 
 

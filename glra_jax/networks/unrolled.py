@@ -111,12 +111,14 @@ class UnrolledNet(nn.Module):
       stages: U-Nets, at least 1.
       features: see `UNet`.
       blocks: see `UNet`.
+      fine_blocks: see `UNet`.
       rim: pixels on each side that linear restorations need and the result lacks.
     """
 
     stages: int
     features: int
     blocks: int
+    fine_blocks: int
     rim: int
 
     @nn.compact
@@ -172,7 +174,9 @@ class UnrolledNet(nn.Module):
                 inside[:, inner, inner],
                 jnp.broadcast_to(constants, (y.shape[0], *size, constants.shape[3])),
             ]
-            out = UNet(self.features, self.blocks, name=name)(jnp.concatenate(maps, axis=3))
+            out = UNet(self.features, self.blocks, self.fine_blocks, name=name)(
+                jnp.concatenate(maps, axis=3)
+            )
             mean = out.mean(axis=3, keepdims=True)
             out = mean if channels == 1 else jnp.where(grey > 0, mean, out)
             return jnp.moveaxis(out, 3, 1)
@@ -305,6 +309,7 @@ class Unrolled(Architecture):
       stages: U-Nets one after the other, each with a step back to the data before it.
       features: maps of the U-Nets at half of the image's size.
       blocks: residual blocks of the U-Nets at an eighth of it.
+      fine_blocks: residual blocks of the U-Nets at a half of it.
     """
 
     name: ClassVar[str] = "unrolled"
@@ -317,10 +322,12 @@ class Unrolled(Architecture):
     stages: int = 2
     features: int = 64
     blocks: int = 4
+    fine_blocks: int = 0
 
     def __post_init__(self) -> None:
         for name in ("stages", "features", "blocks"):
             validation.check_size(getattr(self, name), name)
+        validation.check_size(self.fine_blocks, "fine_blocks", minimum=0)
         if self.features % 2:
             raise ValueError(f"features must be even, got {self.features}")
 
@@ -363,18 +370,31 @@ class Unrolled(Architecture):
     def adopt(
         self, other: Architecture, constants: Constants, params: Params
     ) -> tuple[Constants, Params]:
-        """From a model of any number of stages: its first ones; further ones start as its last."""
-        if not isinstance(other, Unrolled) or replace(other, stages=self.stages) != self:
+        """From a model of fewer or more stages, and of as many fine blocks or fewer.
+
+        Further stages start as its last, and further fine blocks as nothing.
+        """
+        if (
+            not isinstance(other, Unrolled)
+            or other.fine_blocks > self.fine_blocks
+            or replace(other, stages=self.stages, fine_blocks=self.fine_blocks) != self
+        ):
             return super().adopt(other, constants, params)
         fresh = self.init(jax.random.key(0), constants, initialization="random")
         adopted = {name: params.get(name, layer) for name, layer in fresh.items()}
-        for stage in range(other.stages + 1, self.stages + 1):
-            unlike = ("enter", "leave")  # they see other images, and have little to add
-            last = params[f"stage_{other.stages}"]
-            adopted[f"stage_{stage}"] = {
-                layer: fresh[f"stage_{stage}"][layer] if layer in unlike else weights
-                for layer, weights in last.items()
+        for stage in range(1, self.stages + 1):
+            is_new = stage > other.stages
+            unlike = {"leave"} if is_new else set()  # a new stage adds nothing yet
+            if is_new and other.stages == 1:
+                unlike |= {"enter"}  # stage 1 sees other images
+            source = {
+                layer: weights
+                for layer, weights in params[f"stage_{min(stage, other.stages)}"].items()
+                if layer not in unlike
             }
+            adopted[f"stage_{stage}"] = {**fresh[f"stage_{stage}"], **source}
+            if is_new and other.stages > 1:  # stage 1 has strengths of its own
+                adopted[f"strengths_{stage}"] = params[f"strengths_{other.stages}"]
         return constants, adopted
 
     def condition(
@@ -438,4 +458,4 @@ class Unrolled(Architecture):
         return self.iterates(params, constants, y, condition, inside=inside)[-1][1]
 
     def _module(self, rim: int) -> UnrolledNet:
-        return UnrolledNet(self.stages, self.features, self.blocks, rim)
+        return UnrolledNet(self.stages, self.features, self.blocks, self.fine_blocks, rim)
