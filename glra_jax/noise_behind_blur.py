@@ -25,6 +25,9 @@ _MOST_CLIPPED = 0.9
 _FREQUENCIES = 0.25
 # Share of the blocks that is taken for free of fine detail.
 _SMOOTH = 0.2
+# Classes of blocks by their brightness, and the least blocks of one.
+_CLASSES = 4
+_CLASS_SIZE = 10
 # The most of a block that may be clipped.
 _CLIPPED = 0.02
 
@@ -35,7 +38,8 @@ def estimate_noise_behind_blur(y: jax.Array, kernel: jax.Array) -> jax.Array:
     Blocks of 64×64 pixels are Fourier-transformed behind a window. A blurred scene is expected to
     have the power `|K|² / f²`. Of the quarter of the frequencies where that is least, the mean
     power that a fifth of the blocks stay below is that of the noise, corrected for being the lowest
-    fifth.
+    fifth. Blocks are compared with those of like brightness, as far as there are enough: the result
+    is for the mean brightness of the image, where noise grows with it.
 
     That is right for white noise. A channel of whole levels of 8 bits comes from a file, and may
     have the noise of any colour that demosaicing and JPEG leave: there, the result is not less than
@@ -70,17 +74,55 @@ def estimate_noise_behind_blur(y: jax.Array, kernel: jax.Array) -> jax.Array:
         blocks = _blocks(channel, block)
         clipped = jnp.mean((blocks <= 0.0) | (blocks >= 1.0), axis=(1, 2))
         seen = clipped <= jnp.maximum(_CLIPPED, jnp.quantile(clipped, 0.25))
+        brightness = jnp.mean(blocks, axis=(1, 2))
         # Without a corner's value first, constant blocks are zero to the bit.
         blocks = blocks - blocks[:, :1, :1]
         blocks = blocks - blocks.mean(axis=(1, 2), keepdims=True)
         spectra = jnp.fft.fft2(blocks * jnp.asarray(window, jnp.float32))
         power = (spectra.real**2 + spectra.imag**2) / np.float32(np.sum(window**2))
         means = jnp.sum(looked_at * power, axis=(1, 2)) / jnp.sum(looked_at)
-        return root(quantile(means, seen, _SMOOTH) / expected)
+        return root(_lowest_at_mean_brightness(means, brightness, seen) / expected)
 
     white = jax.vmap(level, in_axes=2)(y)
     from_file = jax.vmap(is_rounded, in_axes=2)(y)
     return jnp.where(from_file, jnp.maximum(white, any_colour), white)
+
+
+def _lowest_at_mean_brightness(
+    power: jax.Array, brightness: jax.Array, seen: jax.Array
+) -> jax.Array:
+    """The low quantile of the blocks' power, where their brightness is the mean.
+
+    Photons are counted with more noise where there are more of them. The quantile of all blocks
+    would be that of the dark ones. It is taken in classes of like brightness; of the straight
+    lines between two of them, across the mean, the lowest counts: detail only adds to power.
+
+    Args:
+      power: `(n,)`.
+      brightness: `(n,)`.
+      seen: `(n,)`, True for those that count.
+
+    Returns:
+      Scalar.
+    """
+    overall = quantile(power, seen, _SMOOTH)
+    classes = min(_CLASSES, power.size // _CLASS_SIZE)
+    if classes < 2:
+        return overall
+    count = jnp.maximum(jnp.sum(seen), 1)
+    ranks = jnp.argsort(jnp.argsort(jnp.where(seen, brightness, jnp.inf)))
+    member = seen & (jnp.arange(classes)[:, None] == classes * ranks // count)
+    mean = jnp.sum(jnp.where(seen, brightness, 0.0)) / count
+    places = jnp.sum(jnp.where(member, brightness, 0.0), axis=1)
+    places = places / jnp.maximum(jnp.sum(member, axis=1), 1)
+    dark, bright = places[:, None], places[None, :]
+    around = (dark <= mean) & (mean <= bright) & (dark < bright)
+    share = (mean - dark) / jnp.where(around, bright - dark, 1.0)
+    lowest = jax.vmap(lambda one: quantile(power, one, _SMOOTH))(member)
+    lines = lowest[:, None] + share * (lowest[None, :] - lowest[:, None])
+    found = jnp.min(jnp.where(around, lines, jnp.inf))
+    few = count < classes * _CLASS_SIZE // 2
+    return jnp.where(few | ~jnp.any(around), overall, found)
 
 
 def middle(images: Any) -> Any:

@@ -9,7 +9,13 @@ import pytest
 import skimage.data
 
 import glra_jax as gx
-from glra_jax.noise_behind_blur import _blocks, _expected_power, estimate_noise_behind_blur
+from glra_jax.light import to_linear
+from glra_jax.noise_behind_blur import (
+    _blocks,
+    _expected_power,
+    _lowest_at_mean_brightness,
+    estimate_noise_behind_blur,
+)
 
 estimate = jax.jit(estimate_noise_behind_blur)
 KERNELS = {
@@ -45,6 +51,34 @@ def test_channels_have_levels_of_their_own(sharp):
     clean = gx.blur(0.6 * sharp + 0.2, kernel, boundary="valid")
     y = clean + levels * jax.random.normal(jax.random.key(1), clean.shape)
     np.testing.assert_allclose(estimate(y, kernel), levels, rtol=0.08)
+
+
+def test_noise_of_photons_is_found_at_the_mean_brightness():
+    kernel, shot = KERNELS["motion"], 2e-4
+    light = jnp.asarray(to_linear(skimage.data.astronaut() / 255.0), jnp.float32)
+    clean = jnp.maximum(gx.blur(light, kernel, boundary="valid"), 0.0)
+    normal = jax.random.normal(jax.random.key(3), clean.shape)
+    expected = jnp.sqrt(shot * clean.mean(axis=(0, 1)))
+    photons = estimate(clean + jnp.sqrt(shot * clean) * normal, kernel)
+    alike = estimate(clean + expected * normal, kernel)
+    assert (0.8 * expected < photons).all()  # a lower bound: 0.53 of it without classes
+    assert (photons < 1.05 * expected).all()
+    np.testing.assert_allclose(alike, expected, rtol=0.05)
+
+
+def test_lines_between_classes_of_brightness_are_lower_bounds():
+    brightness = jnp.linspace(0.0, 1.0, 41)
+    seen = jnp.arange(41) < 40  # the brightest is clipped
+    lowest = jax.jit(_lowest_at_mean_brightness)
+    grows = 0.01 + 0.1 * brightness
+    mean = brightness[:40].mean()
+    # A fifth of a class lies below: where classes are narrow that is next to its mean.
+    np.testing.assert_allclose(lowest(grows, brightness, seen), 0.01 + 0.1 * mean, rtol=0.15)
+    np.testing.assert_allclose(lowest(jnp.full(41, 0.3), brightness, seen), 0.3, rtol=1e-6)
+    textured = jnp.where((brightness > 0.45) & (brightness < 0.8), 5.0, grows)
+    np.testing.assert_allclose(lowest(textured, brightness, seen), 0.01 + 0.1 * mean, rtol=0.15)
+    np.testing.assert_allclose(lowest(jnp.full(41, 0.3), jnp.full(41, 0.5), seen), 0.3, rtol=1e-6)
+    assert lowest(grows, brightness, brightness < 0) == 0
 
 
 def test_a_file_has_at_least_the_noise_that_small_blocks_show(sharp):
