@@ -48,6 +48,7 @@ def evaluate(options: EvaluateOptions) -> str:
         basis=options.basis,
         tell_models=options.tell_models,
         authors_weights=options.authors_weights,
+        model_boundary=options.model_boundary,
     )
     check_labels(methods, options)
     cases = load_cases(options)

@@ -32,7 +32,7 @@ class TestOptions:
         [
             ({"triplets": Path("t"), "dataset": "folder"}, "triplets are no dataset"),
             ({"dataset": "kodak"}, "one of embedded, bsds500, folder, got 'kodak'"),
-            ({"protocol": "real"}, "one of paper, release, camera, valid, camera-file, got 'real'"),
+            ({"protocol": "real"}, "one of .*, valid, circular, camera-file, got 'real'"),
             ({"triplets": Path("t"), "protocol": "paper"}, "their own kernels and protocol"),
             ({"split": "val"}, "split must be one of train, test, got 'val'"),
             ({"noise": -0.1}, "noise must be .*-0.1"),

@@ -119,6 +119,43 @@ class TestValid:
         assert "every output is rounded to 8 bits" in text
 
 
+class TestCircular:
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_against_scipy(self, photographs, tmp_path, shape):
+        kernel = random_kernel(shape)
+        how = {"protocol": "circular", "kernel": save_kernel(tmp_path, kernel)}
+        case = make_all(photographs, noise=0.0, **how)["b+k"]
+        x = photographs["b"] / 255.0
+        expected = [convolve2d(x[..., c], kernel, mode="full") for c in range(3)]
+        whole = np.stack(expected, axis=2)
+        height, width = x.shape[:2]
+        whole[: shape[0] - 1] += whole[height:]  # what leaves at the end comes in at the beginning
+        whole[:, : shape[1] - 1] += whole[:, width:]
+        wrapped = np.roll(whole[:height, :width], [-(s // 2) for s in shape], axis=(0, 1))
+        np.testing.assert_allclose(case.blurred, wrapped, atol=2e-6)
+        np.testing.assert_allclose(case.sharp, x, atol=1e-7)
+        noise = make_all(photographs, noise=0.5, **how)["b+k"].blurred - case.blurred
+        assert noise.std() == pytest.approx(0.5, rel=0.02)  # and nothing was clipped
+
+    def test_all_is_scored(self):
+        assert EvaluateOptions(protocol="circular").scored_margin == 0
+        assert EvaluateOptions(protocol="circular", margin=5).scored_margin == 5
+
+    def test_models_may_know_that_the_blur_wraps_around(self, random_model_file, monkeypatch):
+        called = []
+
+        def prepare(model, kernel, *, tile, noise):
+            return lambda y, boundary: called.append(boundary) or y
+
+        monkeypatch.setattr(methods, "prepare", prepare)
+        (method,) = methods.collect([], [random_model_file], noise=0.01, model_boundary="wrap")
+        method.restore(np.zeros((8, 8), np.float32), np.ones((1, 1), np.float32))
+        assert called == ["wrap"]
+        assert method.about["boundary"] == "wrap"  # scores of the other are not taken for these
+        with pytest.raises(ValueError, match=r"model_boundary must be one of .*'taper'"):
+            methods.collect([], [random_model_file], noise=0.01, model_boundary="taper")
+
+
 @pytest.mark.parametrize("own", [None, 0.07])
 @pytest.mark.parametrize("tell", [False, True])
 def test_models_are_told_the_noise_if_that_is_wanted(tell, own, random_model_file, monkeypatch):
@@ -129,7 +166,8 @@ def test_models_are_told_the_noise_if_that_is_wanted(tell, own, random_model_fil
             told.append(noise)
             return self
 
-        def __call__(self, y):
+        def __call__(self, y, *, boundary):
+            assert boundary == "edge"
             return y
 
     def prepare(model, kernel, *, tile, noise):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ from glra_jax.model_files import LINEAR_MODEL, available_models, model_file
 from glra_jax.restorer import Restorer, even_tile, prepare
 
 Restore = Callable[..., np.ndarray]
+ModelBoundary = Literal["edge", "reflect", "wrap"]
 
 OWN_NOISE = "each image's own"
 
@@ -110,6 +111,7 @@ def collect(
     basis: Path | None = None,
     tell_models: bool = False,
     authors_weights: Path | None = None,
+    model_boundary: ModelBoundary = "edge",
 ) -> list[Method]:
     """Methods and models in the order given, methods first.
 
@@ -121,6 +123,7 @@ def collect(
         and PyTorch files that hold no basis.
       tell_models: whether models are told the noise too; if not, they estimate it.
       authors_weights: folder of the files of `AUTHORS_NETWORKS`.
+      model_boundary: how models continue images, see `glra_jax.deconvolve`.
 
     Returns:
       The methods, each of another label.
@@ -133,6 +136,7 @@ def collect(
         a basis or a basis without such weights, an authors' network without the folder of its
         weights or the reverse, or a file that is not a model.
     """
+    validation.check_choice(model_boundary, "model_boundary", get_args(ModelBoundary))
     names = [parse_method(spec)[0] for spec in methods]  # before any file is read
     networks = [AUTHORS_NETWORKS[name] for name in names if name in AUTHORS_NETWORKS]
     for network in networks:
@@ -153,7 +157,9 @@ def collect(
     named = _load_all([_label(spec) for spec in models], basis)
     known = {model.label: model for model in named}
     found = [_method(spec, known, noise, authors_weights) for spec in methods]
-    return found + [_model_method(model, noise, tell=tell_models) for model in named]
+    return found + [
+        _model_method(model, noise, tell=tell_models, boundary=model_boundary) for model in named
+    ]
 
 
 def _label(spec: str) -> tuple[str, str]:
@@ -282,7 +288,9 @@ def _checker(
     return check
 
 
-def _model_method(named: NamedModel, noise: float | None, *, tell: bool) -> Method:
+def _model_method(
+    named: NamedModel, noise: float | None, *, tell: bool, boundary: ModelBoundary
+) -> Method:
     """Restores the whole image, continued at its borders; the scores cut their part out of it.
 
     A model that is not told the noise estimates it.
@@ -295,20 +303,27 @@ def _model_method(named: NamedModel, noise: float | None, *, tell: bool) -> Meth
     restore: Restore
     noise, own = noise if tell else None, tell and noise is None
     if named.released:
-        function = partial(caffe.deconvolve_as_released, model=named.model, noise=noise)
+        function = partial(
+            caffe.deconvolve_as_released, model=named.model, noise=noise, boundary=boundary
+        )
         restore = _on_host(function, tell=own)
     else:
-        restore = _ByTiles(named.model, noise, own=own)
+        restore = _ByTiles(named.model, noise, own=own, boundary=boundary)
     about = named.about | ({"noise": OWN_NOISE if noise is None else noise} if tell else {})
+    if boundary != "edge":
+        about["boundary"] = boundary
     return Method(named.label, "model", restore, about, named.model.architecture.largest_kernel)
 
 
 class _ByTiles:
     """Restores with a model; transforms of its filters are kept for each size of tile."""
 
-    def __init__(self, model: Model, noise: float | None, *, own: bool) -> None:
+    def __init__(
+        self, model: Model, noise: float | None, *, own: bool, boundary: ModelBoundary
+    ) -> None:
         self._model = model
         self._noise = noise
+        self._boundary = boundary
         self._own = own
         self._ready: dict[tuple[int, int], Restorer] = {}
 
@@ -317,6 +332,6 @@ class _ByTiles:
         tile = even_tile(*y.shape[:2], largest=_LARGEST_TILE)
         k = jnp.asarray(kernel)
         if tile in self._ready:
-            return self._ready[tile].with_kernel(k, noise=told)(y)
+            return self._ready[tile].with_kernel(k, noise=told)(y, boundary=self._boundary)
         self._ready[tile] = prepare(self._model, k, tile=tile, noise=told)
-        return self._ready[tile](y)
+        return self._ready[tile](y, boundary=self._boundary)

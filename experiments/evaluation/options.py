@@ -9,6 +9,7 @@ import tyro
 
 from experiments.evaluation.camera import SHAKE, Camera
 from experiments.evaluation.cases import PendingCase
+from experiments.evaluation.methods import ModelBoundary
 from experiments.evaluation.protocols import Borders, protocol_named
 from experiments.evaluation.synthetic import synthetic_cases
 from experiments.evaluation.triplets import triplet_cases
@@ -36,10 +37,11 @@ class EvaluateOptions:
         or camera shake (camera-file). Not for triplets.
       protocol: How photographs are degraded, by a name in glra_jax.degradation.DEGRADATIONS; or
         valid, as published scoreboards do: real borders, noise that is not clipped, outputs rounded
-        to 8 bits; or camera-file, as a camera does: blur in linear light, real borders, noise of
-        photons, 8-bit sRGB. paper if not given. Triplets are "release".
-      noise: Standard deviation (paper, valid) or largest value (release) of the noise; 0.01 if not
-        given. Not for camera-file.
+        to 8 bits; or circular, the same with a blur that wraps around; or camera-file, as a camera
+        does: blur in linear light, real borders, noise of photons, 8-bit sRGB. paper if not given.
+        Triplets are "release".
+      noise: Standard deviation (paper, valid, circular) or largest value (release) of the noise;
+        0.01 if not given. Not for camera-file.
       camera: Of protocol camera-file alone.
       seed: Of kernels, factors and noise.
       limit: Number of photographs, the first by name; all if not given.
@@ -50,6 +52,8 @@ class EvaluateOptions:
       models: Names, files, or LABEL=FILE. Files may be of PyTorch or Caffe (.caffemodel).
       tell_models: Tell models the level of the noise, as baselines are; if not given, they estimate
         it from the image.
+      model_boundary: How models continue images: edge, reflect or wrap. Give wrap where the blur
+        wraps around and methods may know it.
       basis: .npz file with the arrays left and right, for weights that come without them.
       leaky: Labels of models and baselines that were trained or tuned on images scored here;
         recorded.
@@ -59,9 +63,10 @@ class EvaluateOptions:
       borders: Score the centre crop, or the full image; the crop if not given. Images are blurred
         circularly, as the authors' are, unless the protocol says otherwise. Every method continues
         them in its own form, which is scored too near the borders, unless a baseline is given
-        boundary=wrap.
+        boundary=wrap and models --model-boundary wrap.
       margin: Pixels left out on each side by the centre crop; if not given, 75, which is half the
-        network's support, or 30 (valid). camera-file is scored in full if neither is given.
+        network's support, or 30 (valid). camera-file and circular are scored in full if neither is
+        given.
       subtract: Taken off an output before it is divided by a factor; the mean of the release's
         noise is 0.005.
       sheet: Number of photographs on the sheet of pictures.
@@ -86,6 +91,7 @@ class EvaluateOptions:
     authors_weights: Path | None = None
     models: tuple[str, ...] = ("glra",)
     tell_models: tyro.conf.FlagCreatePairsOff[bool] = False
+    model_boundary: ModelBoundary = "edge"
     basis: Path | None = None
     leaky: tuple[str, ...] = ()
     clean: tuple[str, ...] = ()
@@ -199,7 +205,7 @@ class EvaluateOptions:
         """Records what results depend on, for results.json; of folders and files only the names."""
         plain = {k: v.resolve().name if isinstance(v, Path) else v for k, v in asdict(self).items()}
         for name in ("methods", "authors_weights", "models", "leaky", "clean", "random", "output",
-                     "reuse", "overwrite", "borders", "tell_models"):  # fmt: skip
+                     "reuse", "overwrite", "borders", "tell_models", "model_boundary"):  # fmt: skip
             del plain[name]
         if not self.takes_camera:
             del plain["camera"]

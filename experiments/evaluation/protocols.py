@@ -7,6 +7,9 @@ The protocols of `glra_jax.degradation` blur circularly and clip. `PROTOCOLS` li
   Restorations are clipped and rounded to 8 bits; 30 pixels on each side do not count. See Schmidt,
   Roth, "Shrinkage Fields for Effective Image Restoration", CVPR 2014, and Kruse, Rother, Schmidt,
   "Learning to Push the Limits of Efficient FFT-based Image Deconvolution", ICCV 2017.
+* `"circular"`, that of scoreboards whose blur wraps around: nothing is lost at the borders, and
+  methods may know that. Noise and outputs as with `"valid"`. See Zhang, Li, Zuo, Zhang, Van Gool,
+  Timofte, "Plug-and-Play Image Restoration with Deep Denoiser Prior", TPAMI 2021.
 * `"camera-file"`, what a camera stores of a shaken photograph, see `experiments.evaluation.camera`.
 """
 
@@ -113,25 +116,38 @@ def _make_circular(
     return Case(name, np.asarray(pair.blurred), np.asarray(pair.sharp), kernel, gain)
 
 
-def _make_valid(
-    name: str, pixels: np.ndarray, kernel: np.ndarray, key: jax.Array, *, noise: float
+def _make_unclipped(
+    name: str,
+    pixels: np.ndarray,
+    kernel: np.ndarray,
+    key: jax.Array,
+    *,
+    noise: float,
+    boundary: str,
 ) -> Case:
     x = as_floats(pixels)
-    y = blur(jnp.asarray(x), jnp.asarray(kernel), boundary="valid")
+    y = blur(jnp.asarray(x), jnp.asarray(kernel), boundary=boundary)
     y = y + noise * jax.random.normal(key, y.shape, y.dtype)
-    sharp = valid_part(x, kernel.shape)
+    sharp = valid_part(x, kernel.shape) if boundary == "valid" else x
     return Case(name, np.asarray(y), sharp, kernel, None, finish=round_to_8_bits)
 
 
 _RECORDS = (
     Protocol(
         "valid",
-        make=_make_valid,
+        make=partial(_make_unclipped, boundary="valid"),
         noise_deviation=lambda noise: noise,
         valid=True,
         margin=30,
         note="The blurred images end at their borders and are not clipped, and every output is "
         "rounded to 8 bits.",
+    ),
+    Protocol(
+        "circular",
+        make=partial(_make_unclipped, boundary="wrap"),
+        noise_deviation=lambda noise: noise,
+        borders="full",
+        note="The blurred images are not clipped, and every output is rounded to 8 bits.",
     ),
     Protocol(
         "camera-file",
