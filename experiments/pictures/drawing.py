@@ -17,9 +17,10 @@ T = TypeVar("T")
 Track = Callable[[Sequence[T]], Iterable[T]]
 
 # Okabe and Ito's colours, which the colour-blind tell apart; markers say the same again.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#F0E442")
-FAMILY_COLOURS = dict(zip(FAMILIES, itertools.cycle(_COLOURS), strict=False))
-FAMILY_MARKERS = dict(zip(FAMILIES, itertools.cycle("os^vPX"), strict=False))
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#F0E442")
+MARKERS = "os^vPX"
+FAMILY_COLOURS = dict(zip(FAMILIES, itertools.cycle(COLOURS), strict=False))
+FAMILY_MARKERS = dict(zip(FAMILIES, itertools.cycle(MARKERS), strict=False))
 FAMILY_NAMES = {name: name for name in FAMILIES} | {"gaussian": "Gaussian"}
 
 _DPI = 140

@@ -1,0 +1,1 @@
+"""Published benchmarks, and what is measured here on the same cases."""
