@@ -1,4 +1,4 @@
-"""Draws figures 1, 2, 7 and 8 of the paper, and two more: `python -m experiments.figures`."""
+"""Draws figures 1, 2 and 4 to 8 of the paper, and two more: `python -m experiments.figures`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,13 @@ import tyro
 from tqdm import tqdm
 
 import glra_jax as gx
+from experiments.evaluation.methods import Method, collect
 from experiments.evaluation.model_files import low_rank
+from experiments.paper_figures.comparisons import (
+    compute_comparison,
+    draw_comparison,
+    tabulate_comparison,
+)
 from experiments.paper_figures.core_structure import compute_core_structure, draw_core_structure
 from experiments.paper_figures.feature_maps import (
     compute_map_comparison,
@@ -21,7 +27,7 @@ from experiments.paper_figures.feature_maps import (
     tabulate_maps,
 )
 from experiments.paper_figures.inverses import draw_kernels, invert, mix
-from experiments.paper_figures.options import FigureOptions
+from experiments.paper_figures.options import COMPARED, FigureOptions
 from experiments.paper_figures.photographs import grey, load_photographs
 from experiments.paper_figures.rank_error import compute_rank_errors, draw_rank_errors
 from experiments.paper_figures.regularization import (
@@ -87,6 +93,7 @@ class Inputs:
     options: FigureOptions
     photographs: list[np.ndarray]
     models: dict[str, gx.Model]
+    methods: list[Method]
 
     @classmethod
     def load(cls, options: FigureOptions) -> "Inputs":
@@ -113,7 +120,8 @@ class Inputs:
                             f"{file} has the support {support}, too small for kernels.max_size "
                             f"{options.kernels.max_size}; choose a smaller one"
                         )
-        return cls(options, photographs, models)
+        methods = _compared_methods(options) if set(COMPARED) & set(options.only) else []
+        return cls(options, photographs, models, methods)
 
     def key(self, purpose: int) -> jax.Array:
         """A PRNG key for one purpose."""
@@ -135,6 +143,25 @@ class Inputs:
     def basis(self) -> gx.Basis:
         """The basis of the options' rank, fitted on all families together."""
         return gx.fit_glra(self.invert(mix(self.fit_kernels())), rank=self.options.rank)[0]
+
+
+def _compared_methods(options: FigureOptions) -> list[Method]:
+    methods = collect(
+        options.methods,
+        options.models,
+        noise=options.noise,
+        tell_models=True,
+        authors_weights=options.authors_weights,
+    )
+    side = options.kernels.max_size
+    for method in methods:
+        if method.support is not None and side > method.support:
+            raise ValueError(
+                f"{method.label} takes kernels of up to {method.support} pixels: choose a smaller "
+                f"kernels.max_size than {side}, or leave it out"
+            )
+        method.check((options.crop, options.crop, 3), (side, side))
+    return methods
 
 
 Progress = Callable[[Sequence[Any]], Any]
@@ -174,6 +201,18 @@ def _draw_fig2(inputs: Inputs, track: Progress) -> Drawn:
     )
     arrays = {name: np.asarray(value) for name, value in vars(data).items()}
     return Drawn(draw_core_structure(data), ".npz", npz_bytes(arrays))
+
+
+def _draw_compared(inputs: Inputs, track: Progress, *, family: str) -> Drawn:
+    example = compute_comparison(
+        inputs.key(2),
+        inputs.photographs[0],
+        _example(family, inputs.options.kernels.max_size),
+        inputs.methods,
+        noise=inputs.options.noise,
+        track=track,
+    )
+    return Drawn(draw_comparison(example), ".csv", csv_bytes(tabulate_comparison(example)))
 
 
 def _draw_fig7(inputs: Inputs, track: Progress) -> Drawn:
@@ -254,13 +293,14 @@ def _draw_regularization(inputs: Inputs, track: Progress) -> Drawn:
 _FIGURES: dict[str, Callable[[Inputs, Progress], Drawn]] = {
     "fig1": _draw_fig1,
     "fig2": _draw_fig2,
+    **{name: partial(_draw_compared, family=family) for name, family in COMPARED.items()},
     "fig7": _draw_fig7,
     "fig8": _draw_fig8,
     "rank-error": _draw_rank_error,
     "regularization": _draw_regularization,
 }
 _SUFFIXES = dict.fromkeys(("fig1", "fig2", "fig7"), ".npz") | dict.fromkeys(
-    ("fig8", "rank-error", "regularization"), ".csv"
+    (*COMPARED, "fig8", "rank-error", "regularization"), ".csv"
 )
 
 

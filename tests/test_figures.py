@@ -84,10 +84,12 @@ TINY = [
     *("--kernels.min-sigma", "0.8", "--kernels.max-sigma", "2"),
     *("--kernels.families", "gaussian", "motion", "--fit-kernels", "12", "--test-kernels", "12"),
     *("--photographs", "1", "--blur", "gaussian", "--model", "None", "--random-model", "None"),
+    *("--methods", "blurred", "wiener", "--models"),
 ]
 
 
-FILES = ["fig1.npz", "fig1.png", "fig2.npz", "fig2.png", "fig7.npz", "fig7.png", "fig8.csv",
+FILES = ["fig1.npz", "fig1.png", "fig2.npz", "fig2.png", "fig4.csv", "fig4.png", "fig5.csv",
+         "fig5.png", "fig6.csv", "fig6.png", "fig7.npz", "fig7.png", "fig8.csv",
          "fig8.png", "rank-error.csv", "rank-error.png", "regularization.csv",
          "regularization.png"]  # fmt: skip
 
@@ -177,6 +179,8 @@ def test_the_program_replaces_no_figure_unasked(written, tmp_path):
         (["--support", "45"], ["support 45", "crop 40"]),
         (["--kernels.max-size", "33"], ["max_size 33", "40", "31"]),
         (["--crop", "500"], ["500×500"]),
+        (["--crop", "28", "--only", "fig4"], ["kernels.max_size 9", "29", "28"]),
+        (["--only", "fig5", "--models", "none"], ["'none'"]),
         (["--fit-kernels", "1"], ["fit_kernels", "families"]),
         (["--noise", "-1"], ["noise", "-1"]),
         (["--model", "no-such-model"], ["'no-such-model'"]),
@@ -195,6 +199,6 @@ def test_the_program_refuses_early_and_says_what_is_wrong(tmp_path, capsys, argu
 def test_a_model_too_small_for_the_kernels_is_refused(tmp_path, started):
     path = tmp_path / "small.safetensors"
     gx.save_model(started("glra"), path)
-    larger = ["--support", "33", "--supports", "33", "--kernels.max-size", "33"]
+    larger = ["--support", "33", "--supports", "33", "--kernels.max-size", "33", "--only", "fig7"]
     with pytest.raises(SystemExit, match=r"support 31.* 33"):
         main(["--output", str(tmp_path), *TINY, *larger, "--model", str(path)])

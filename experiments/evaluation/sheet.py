@@ -58,7 +58,7 @@ def draw_sheet(examples: list[Example]) -> bytes:
 
     The photographs may have different methods, but equally many.
     """
-    rows = [_panels(example) for example in examples]
+    rows = [make_panels(example) for example in examples]
     shapes = [row["sharp"][0].shape for row in rows]
     heights = [shape[0] / shape[1] for shape in shapes]
     width = 3.6  # inches; with the resolution below, no panel is smaller than its pixels
@@ -69,21 +69,26 @@ def draw_sheet(examples: list[Example]) -> bytes:
     )
     for example, row, row_axes in zip(examples, rows, axes, strict=True):
         for axis, (column, (panel, box)) in zip(row_axes, row.items(), strict=True):
-            axis.imshow(panel, cmap="gray", vmin=0.0, vmax=1.0)
-            axis.add_patch(_rectangle(box))
             score = example.scores.get(column)
             title = (
                 f"{column}, {score:.2f} dB" if score is not None else f"{column}: {example.name}"
             )
-            axis.set_title(textwrap.fill(title, 44), fontsize=9)
-            axis.set_axis_off()
-        _add_kernel(row_axes[0], example.kernel)
+            draw_panel(axis, panel, box, title)
+        add_kernel(row_axes[0], example.kernel)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
 
 
-def _panels(example: Example) -> dict[str, tuple[np.ndarray, tuple[int, int, int, int]]]:
+def draw_panel(axis: Any, panel: np.ndarray, box: tuple[int, int, int, int], title: str) -> None:
+    """Draws a panel with a frame around the part that is enlarged: left, top, width, height."""
+    axis.imshow(panel, cmap="gray", vmin=0.0, vmax=1.0)
+    axis.add_patch(_rectangle(box))
+    axis.set_title(textwrap.fill(title, 44), fontsize=9)
+    axis.set_axis_off()
+
+
+def make_panels(example: Example) -> dict[str, tuple[np.ndarray, tuple[int, int, int, int]]]:
     """Whole image and enlarged part in one array by column; with the part's box."""
     height, width = (max(side // ZOOM, 1) for side in example.sharp.shape[:2])
     top, left = busiest_part(example.sharp, height, width)
@@ -108,7 +113,8 @@ def _rectangle(box: tuple[int, int, int, int]) -> Any:
     return Rectangle(corner, width, height, fill=False, edgecolor="yellow", linewidth=0.8)
 
 
-def _add_kernel(axis: Any, kernel: np.ndarray) -> None:
+def add_kernel(axis: Any, kernel: np.ndarray) -> None:
+    """Draws a blur kernel into the upper left corner of a panel."""
     inset = axis.inset_axes([0.01, 0.82, 0.17, 0.17])
     inset.imshow(kernel, cmap="gray", vmin=0.0, interpolation="nearest")
     inset.set_xticks([])

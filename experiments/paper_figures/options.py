@@ -9,8 +9,13 @@ import tyro
 from glra_jax import validation
 from glra_jax.datasets import dataset_named
 from glra_jax.kernel_families import FAMILIES, KernelFamilies
+from glra_jax.metrics import SMALLEST_SSIM_SIDE
 
-Name = Literal["fig1", "fig2", "fig7", "fig8", "rank-error", "regularization"]
+COMPARED = {"fig4": "gaussian", "fig5": "disk", "fig6": "motion"}  # families of blur
+
+Name = Literal[
+    "fig1", "fig2", "fig4", "fig5", "fig6", "fig7", "fig8", "rank-error", "regularization"
+]
 
 
 @dataclass(frozen=True)
@@ -18,10 +23,11 @@ class FigureOptions:
     """Writes figures as PNG files, each with its numbers beside it as a CSV or NPZ file.
 
     fig1: linear restoration (eq. 8) with pseudo-inverses of growing rank. fig2: structure of the
-    core M. fig7: feature maps with random and with GLRA initialization. fig8: sensitivity to
-    support and rank. rank-error: error of pseudo-inverses in a basis of a rank, against the least
-    possible. regularization: PSNR of the linear restoration over the regularisation of the
-    pseudo-inverse, and over its smoothness.
+    core M. fig4, fig5, fig6: Gaussian, disk and motion blur of a saturated photograph, restored by
+    all methods side by side. fig7: feature maps with random and with GLRA initialization. fig8:
+    sensitivity to support and rank. rank-error: error of pseudo-inverses in a basis of a rank,
+    against the least possible. regularization: PSNR of the linear restoration over the
+    regularisation of the pseudo-inverse, and over its smoothness.
 
     Attributes:
       output: Folder for the files.
@@ -29,6 +35,9 @@ class FigureOptions:
       model: fig7: name or file of the model with GLRA initialization; None for an untrained one.
       random_model: fig7: name or file of the model with random initialization; None for an
         untrained one.
+      methods: fig4, fig5, fig6: see experiments.evaluate. All are told the noise.
+      models: fig4, fig5, fig6: likewise.
+      authors_weights: fig4, fig5, fig6: likewise.
       dataset: Photographs, by a name in glra_jax.datasets.DATASETS; an unknown one lists them all.
       split: Split of the dataset; that which is meant for tests if not given.
       data_dir: Where the dataset lies, see experiments.evaluate; for folder, the folder.
@@ -61,6 +70,10 @@ class FigureOptions:
     only: tuple[Name, ...] = get_args(Name)
     model: str | None = "glra"
     random_model: str | None = "glra-random-init"
+    methods: tuple[str, ...] = ("blurred", "wiener", "richardson_lucy", "hl", "tv_saturated",
+                                "vem", "epll")  # fmt: skip
+    models: tuple[str, ...] = ("glra", "unrolled")
+    authors_weights: Path | None = None
     dataset: str = "embedded"
     split: str | None = None
     data_dir: Path | None = None
@@ -110,6 +123,12 @@ class FigureOptions:
             raise ValueError(
                 f"kernels.max_size {self.kernels.max_size} is above the crop {self.crop} or the "
                 f"support {self.support}"
+            )
+        smallest = 2 * self.kernels.max_size + SMALLEST_SSIM_SIDE
+        if self.crop < smallest and set(COMPARED) & set(self.only):
+            raise ValueError(
+                f"{', '.join(COMPARED)} leave kernels.max_size {self.kernels.max_size} out on each "
+                f"side of the crop, which must be {smallest} at least, got {self.crop}"
             )
         for rank in (self.rank, *self.shown_ranks, *self.ranks, *self.error_ranks):
             if not 1 <= rank <= self.support:
