@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_blocks import blocks
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "glra_jax" / "weights").glob("*.md")),
     ROOT / "experiments" / "baselines" / "README.md",
 ]
@@ -31,13 +32,6 @@ PACKAGES = ("glra_jax", "experiments")
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
-
-
-def blocks(path: Path, language: str) -> list[str]:
-    """Fenced blocks of a language, also where they are indented in a list."""
-    text = path.read_text()
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, flags=re.DOTALL | re.MULTILINE)
-    return ["\n".join(line[len(i) :] for line in body.split("\n")) for i, body in found]
 
 
 def prose(path: Path) -> str:
