@@ -10,8 +10,9 @@ import numpy as np
 from glra_jax import validation
 from glra_jax.blurring import batched
 from glra_jax.file_noise import noise_with_jpeg
-from glra_jax.geometry import as_batch, goes_together
+from glra_jax.geometry import as_batch, goes_together, mask_as_batch
 from glra_jax.inverses import Inverse
+from glra_jax.masks import as_masks
 from glra_jax.networks.architecture import (
     WHITE,
     Architecture,
@@ -35,6 +36,7 @@ def condition_for(
     *,
     noise: jax.typing.ArrayLike | NoiseModel | None,
     inverse: Inverse | None,
+    mask: Any = None,
 ) -> Condition:
     """Computes what a network is told of a blur kernel and of the noise in an image.
 
@@ -45,6 +47,7 @@ def condition_for(
       y: the image, which is looked at where the noise level is needed and not given.
       noise: standard deviation, a model of the noise, or None.
       inverse: in place of the architecture's own, or None.
+      mask: where the image is data, see `glra_jax.masks`; None everywhere.
 
     Returns:
       The condition.
@@ -53,7 +56,9 @@ def condition_for(
       ValueError: the network cannot restore this kernel; what `estimate_noise` refuses.
     """
     looked_at = y if noise is None and architecture.uses_noise(inverse) else None
-    condition = _condition(constants, kernel, looked_at, noise, inverse, architecture=architecture)
+    condition = _condition(
+        constants, kernel, looked_at, noise, inverse, mask, architecture=architecture
+    )
     if all(validation.is_known(leaf) for leaf in jax.tree.leaves(condition)):
         architecture.check_condition(condition, kernel)
     return condition
@@ -66,10 +71,11 @@ def _condition(
     y: jax.Array | None,
     noise: jax.typing.ArrayLike | NoiseModel | None,
     inverse: Inverse | None,
+    mask: jax.Array | None,
     *,
     architecture: Architecture,
 ) -> Condition:
-    level = noise_level(y, None if noise is None else mean_level(noise))
+    level = noise_level(y, None if noise is None else mean_level(noise), mask=mask)
     return architecture.condition(constants, kernel, noise=level, inverse=inverse)
 
 
@@ -104,16 +110,20 @@ def told_for(
     *,
     noise: jax.typing.ArrayLike | NoiseModel | None,
     inverse: Inverse | None,
+    mask: Any = None,
 ) -> Told:
     """Computes all that restoring an image needs besides a model; see `condition_for`.
 
     The noise in an image that went through JPEG, where it is not given, is estimated with JPEG's.
+    An image with a mask is one that has been filled in, see `glra_jax.masks`.
     """
-    noise = noise_with_jpeg(y, kernel, noise, architecture, inverse)
+    noise = noise_with_jpeg(y, kernel, noise, architecture, inverse, mask=mask)
     if architecture.by_image:
         _check_channels(noise, y)
-        return _told_by_image(architecture, constants, kernel, y, noise)
-    condition = condition_for(architecture, constants, kernel, y, noise=noise, inverse=inverse)
+        return _told_by_image(architecture, constants, kernel, y, noise, mask)
+    condition = condition_for(
+        architecture, constants, kernel, y, noise=noise, inverse=inverse, mask=mask
+    )
     return told_alike(condition)
 
 
@@ -142,16 +152,24 @@ def _told_by_image(
     kernel: jax.Array,
     y: Any,
     noise: jax.typing.ArrayLike | NoiseModel | None,
+    mask: Any,
 ) -> Told:
     together = goes_together(y, architecture)
     images = as_batch(batched(y), together=together).astype(np.float32)  # NumPy's stay NumPy's
+    known = None
+    if mask is not None and noise is None:
+        known = mask_as_batch(as_masks(mask), batched(y).shape[-1], together=together)
+    looked_at, seen = images[:, :1, :1], None
+    if noise is None:
+        looked_at, seen = middle(images, known)
     return _told_of_each(
         constants,
         kernel,
-        middle(images) if noise is None else images[:, :1, :1],
+        looked_at,
         images.max(axis=(1, 2, 3)),
         image_facts(images),
         noise,
+        seen,
         architecture=architecture,
     )
 
@@ -164,21 +182,26 @@ def _told_of_each(
     brightest: jax.Array,
     facts: ImageFacts,
     noise: jax.typing.ArrayLike | NoiseModel | None,
+    seen: jax.Array | None,
     *,
     architecture: Architecture,
 ) -> Told:
-    def one(image: jax.Array, brightest: jax.Array, facts: ImageFacts) -> Told:
+    def one(
+        image: jax.Array, brightest: jax.Array, facts: ImageFacts, mask: jax.Array | None
+    ) -> Told:
         saturated = brightest >= WHITE
         scale = jnp.where(saturated | (not architecture.scale_free), 1.0, _HEADROOM * brightest)
         scale = jnp.where(scale > 0, scale, 1.0)
-        level = estimate_noise_behind_blur(image, kernel) if noise is None else noise
+        level = estimate_noise_behind_blur(image, kernel, mask=mask) if noise is None else noise
         told = level if isinstance(level, NoiseModel) else NoiseModel(level)
         level, shot = (jnp.asarray(part, jnp.float32) for part in told)
-        seen: Any = {"facts": facts._replace(brightness=facts.brightness / scale)}
+        looked_up: Any = {"facts": facts._replace(brightness=facts.brightness / scale)}
         condition = architecture.condition(
-            constants, kernel, noise=NoiseModel(level / scale, shot / scale), **seen
+            constants, kernel, noise=NoiseModel(level / scale, shot / scale), **looked_up
         )
         white = jnp.where(saturated, 1.0, jnp.inf)
         return Told(condition, scale[None, None, None], white[None, None, None])
 
-    return jax.vmap(one)(looked_at, brightest, facts)
+    if seen is not None:
+        seen = jnp.broadcast_to(seen[..., 0] > 0, looked_at.shape[:3])
+    return jax.vmap(one)(looked_at, brightest, facts, seen)

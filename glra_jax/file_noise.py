@@ -14,7 +14,7 @@ from glra_jax.noise_behind_blur import estimate_noise_behind_blur, middle
 
 
 def estimated_levels(
-    y: Any, kernel: Any, architecture: Architecture, *, jpeg: float = 0.0
+    y: Any, kernel: Any, architecture: Architecture, *, jpeg: float = 0.0, mask: Any = None
 ) -> float | np.ndarray:
     """Estimates the noise of an image as a network is told it.
 
@@ -23,14 +23,18 @@ def estimated_levels(
       kernel: `(h, w)`, sum 1.
       architecture: of the network.
       jpeg: standard deviation of what JPEG left; the result is not less.
+      mask: `(H, W)`, where the image is data, see `glra_jax.masks`; None everywhere.
 
     Returns:
       One standard deviation, or one for each of the channels that the network takes together.
     """
     if not architecture.by_image:
-        return max(float(jax.jit(estimate_noise)(y)), jpeg)
-    pixels = middle(np.atleast_3d(np.asarray(y))[None])[0]
-    levels = np.maximum(np.asarray(jax.jit(estimate_noise_behind_blur)(pixels, kernel)), jpeg)
+        return max(float(jax.jit(estimate_noise)(y, mask=mask)), jpeg)
+    known = None if mask is None else np.asarray(mask)[None, ..., None]
+    pixels, known = middle(np.atleast_3d(np.asarray(y))[None], known)
+    seen = None if known is None else known[0, ..., 0]
+    estimate = jax.jit(estimate_noise_behind_blur)
+    levels = np.maximum(np.asarray(estimate(pixels[0], kernel, mask=seen)), jpeg)
     together = levels.size in architecture.joint_channels
     return levels if levels.size > 1 and together else float(levels.max())
 
@@ -41,15 +45,19 @@ def noise_with_jpeg(
     noise: "jax.typing.ArrayLike | NoiseModel | None",
     architecture: Architecture,
     inverse: Inverse | None,
+    *,
+    mask: Any = None,
 ) -> "jax.typing.ArrayLike | NoiseModel | None":
     """The noise that is given; or, of one image that went through JPEG, estimated with that.
 
     JPEG has removed fine detail and its noise alike, so that estimates from fine detail see next to
     none. None, to be estimated as ever, for all other images, for batches, and while tracing.
     """
-    known = validation.is_known(y) and validation.is_known(kernel)
+    known = all(validation.is_known(part) for part in (y, kernel, mask))
     needed = architecture.uses_noise(inverse)
     if noise is not None or not known or not needed or y.ndim == 4:
         return noise
-    jpeg = pixel_noise(y)
-    return estimated_levels(y, kernel, architecture, jpeg=jpeg) if jpeg > 0 else None
+    jpeg = pixel_noise(y, mask=mask)
+    if jpeg == 0:
+        return None
+    return estimated_levels(y, kernel, architecture, jpeg=jpeg, mask=mask)

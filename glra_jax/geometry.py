@@ -61,19 +61,44 @@ def extended_size(
     return height, width
 
 
+def mask_as_batch(known: jax.Array | None, channels: int, *, together: bool) -> jax.Array | None:
+    """A mask `(N, H, W)`, N 1 or all images, for what `as_batch` gives: `(N', H, W, 1)` float."""
+    if known is None:
+        return None
+    if not together and known.shape[0] > 1:
+        known = known.repeat(channels, axis=0)
+    return known[..., None].astype(np.float32)
+
+
 def extend(
-    x: jax.Array, architecture: Architecture, kernel_shape: tuple[int, int], boundary: str
-) -> tuple[jax.Array, jax.Array | None]:
+    x: jax.Array,
+    architecture: Architecture,
+    kernel_shape: tuple[int, int],
+    boundary: str,
+    *,
+    known: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
     """Continues `(N, H, W, C)` by what the network needs, and up to a size that it takes.
 
+    Args:
+      x: the images.
+      architecture: of the network.
+      kernel_shape: of the blur kernel.
+      boundary: how the images go on.
+      known: `(N', H, W, 1)`, 1 where they are data; None if all are.
+
     Returns:
-      The images, and 1 in their frame and 0 outside; None where that is not looked at.
+      The images; 1 in their frame and 0 outside, None where that is not looked at; `known` of that
+      size, 0 outside.
     """
     sizes = x.shape[1:3]
     wholes = extended_size(sizes, architecture, kernel_shape)
     befores = (before for before, _ in reach(architecture, kernel_shape))
     pads = [(b, whole - b - size) for size, whole, b in zip(sizes, wholes, befores, strict=True)]
+    widths = [(0, 0), *pads, (0, 0)]
     inside = None
     if architecture.sees_frame and boundary != "wrap":
-        inside = jnp.pad(jnp.ones((1, *sizes, 1), jnp.float32), [(0, 0), *pads, (0, 0)])
-    return jnp.pad(x, [(0, 0), *pads, (0, 0)], mode=boundary), inside
+        inside = jnp.pad(jnp.ones((1, *sizes, 1), jnp.float32), widths)
+    if known is not None:
+        known = jnp.pad(known, widths, mode="wrap" if boundary == "wrap" else "constant")
+    return jnp.pad(x, widths, mode=boundary), inside, known

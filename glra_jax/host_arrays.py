@@ -26,7 +26,8 @@ def native(value: Any, name: str = "array") -> Any:
         if masked := int(np.count_nonzero(np.ma.getmaskarray(value))):
             raise ValueError(
                 f"{name} has {masked} masked values of {value.size}, which would be taken as they "
-                f"are; fill them first, by {name}.filled(...)"
+                f"are; fill them first, by {name}.filled(...), and give deconvolve as mask= where "
+                f"pixels count, ~{name}.mask"
             )
         value = value.data
     dtype = value.dtype

@@ -58,11 +58,12 @@ def file_noise(image: Image.Image) -> float | None:
     return _noise_of(np.broadcast_to(steps, coded.shape)[coded])
 
 
-def pixel_noise(y: Any) -> float:
+def pixel_noise(y: Any, *, mask: Any = None) -> float:
     """Noise of JPEG in an image that was one, whatever holds it now; 0 where none is seen.
 
     Args:
       y: `(H, W)` or `(H, W, C)`, in [0, 1]. The blocks may begin anywhere: a file may be cropped.
+      mask: `(H, W)`, where it is data, see `glra_jax.masks`; None everywhere.
 
     Returns:
       Standard deviation, in the same unit.
@@ -71,13 +72,19 @@ def pixel_noise(y: Any) -> float:
     if y.ndim not in (2, 3) or (y.ndim == 3 and y.shape[2] not in (1, 3)):
         return 0.0
     top, left = (max(0, size - _LOOKED_AT) // 2 for size in y.shape[:2])
-    y = y[top : top + _LOOKED_AT, left : left + _LOOKED_AT].astype(np.float32)
-    if min(y.shape[:2]) < 4 * _BLOCK or not is_rounded(y):
+    place = slice(top, top + _LOOKED_AT), slice(left, left + _LOOKED_AT)
+    y = y[place].astype(np.float32)
+    known = np.ones(y.shape[:2], bool) if mask is None else np.asarray(mask)[place]
+    if min(y.shape[:2]) < 4 * _BLOCK or not known.any() or not is_rounded(y[known]):
         return 0.0
     weights = np.asarray(_LUMA if y.ndim == 3 and y.shape[2] == 3 else (1.0,), np.float32)
     levels = 255.0 * (np.atleast_3d(y) @ weights)
     starts = np.ndindex(_BLOCK, _BLOCK)
-    found = [steps for row, column in starts if (steps := _steps(levels[row:, column:]))]
+    found = [
+        steps
+        for row, column in starts
+        if (steps := _steps(levels[row:, column:], known[row:, column:]))
+    ]
     if not 0 < len(found) <= _MOST_STARTS:
         return 0.0
     return _noise_of(np.asarray(max(found, key=len)))
@@ -87,9 +94,14 @@ def _noise_of(steps: np.ndarray) -> float:
     return _BEYOND * float(np.sqrt(np.mean(np.square(steps)) / 12.0)) / 255.0
 
 
-def _steps(levels: np.ndarray) -> list[float]:
-    """The step of every coded coefficient looked at; none if the blocks do not begin here."""
+def _steps(levels: np.ndarray, known: np.ndarray) -> list[float]:
+    """The step of every coded coefficient looked at; none if the blocks do not begin here.
+
+    Blocks that are not known whole are left out.
+    """
     coefficients = _coefficients(levels)
+    if not known.all():
+        coefficients = coefficients[_blocks(known).all(axis=(1, 3)).reshape(-1)]
     found: list[float] = []
     places = 0
     for number, place in enumerate(_PLACES):
@@ -110,7 +122,12 @@ def _steps(levels: np.ndarray) -> list[float]:
 
 def _coefficients(levels: np.ndarray) -> np.ndarray:
     """Cosine coefficients of whole blocks, `(n, 8, 8)`."""
-    height, width = (size // _BLOCK for size in levels.shape)
-    blocks = levels[: height * _BLOCK, : width * _BLOCK].reshape(height, _BLOCK, width, _BLOCK)
-    found = scipy.fft.dctn(blocks - 128.0, axes=(1, 3), norm="ortho")
+    found = scipy.fft.dctn(_blocks(levels) - 128.0, axes=(1, 3), norm="ortho")
     return found.swapaxes(1, 2).reshape(-1, _BLOCK, _BLOCK)
+
+
+def _blocks(values: np.ndarray) -> np.ndarray:
+    """`(H, W)` as whole blocks, `(rows, 8, columns, 8)`."""
+    height, width = (size // _BLOCK for size in values.shape)
+    whole = values[: height * _BLOCK, : width * _BLOCK]
+    return whole.reshape(height, _BLOCK, width, _BLOCK)

@@ -13,6 +13,7 @@ import scipy.fft
 import scipy.special
 
 from glra_jax import validation
+from glra_jax.masks import MASK_THEM, fill_masked
 
 # Median of |x| for standard normal x.
 _NORMAL_MEDIAN = 0.6745
@@ -76,7 +77,7 @@ def mean_level(noise: "jax.typing.ArrayLike | NoiseModel") -> jax.typing.ArrayLi
     return jnp.sqrt(jnp.mean(jnp.square(noise.level) + 0.5 * jnp.asarray(noise.shot)))
 
 
-def estimate_noise(y: jax.Array) -> jax.Array:
+def estimate_noise(y: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
     """Estimates the standard deviation of white noise in a blurred image.
 
     A second difference along both axes leaves next to nothing of a blurred image, and noise six
@@ -86,6 +87,7 @@ def estimate_noise(y: jax.Array) -> jax.Array:
     Args:
       y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1], 3 pixels or more a side; all
         channels and images together.
+      mask: where pixels count, see `glra_jax.deconvolve`; None everywhere.
 
     Returns:
       float32 scalar; 0 where all is clipped, or more than half of what is not is flat.
@@ -98,7 +100,8 @@ def estimate_noise(y: jax.Array) -> jax.Array:
       Immerkær, "Fast Noise Variance Estimation", CVIU 64(2), 1996; with the median of Donoho and
       Johnstone, Biometrika 81(3), 1994, in place of the mean.
     """
-    validation.check_image(y, "y")
+    y = fill_masked(y, mask)
+    validation.check_image(y, "y", fix=MASK_THEM)
     validation.check_range(y, "y")
     rows = 1 if y.ndim == 4 else 0
     if min(y.shape[rows : rows + 2]) < 3:
@@ -121,12 +124,14 @@ def estimate_noise(y: jax.Array) -> jax.Array:
         for weight, value in zip(row, values, strict=True)
     )
     clipped = (y <= 0.0) | (y >= 1.0)
+    if mask is not None:
+        clipped |= ~(mask[:, None] if mask.ndim == 3 else mask)
     seen = ~jnp.any(jnp.stack([value for row in windows(clipped) for value in row]), axis=0)
     median = quantile(jnp.abs(difference).reshape(-1), seen.reshape(-1), 0.5)
     return median / (6.0 * _NORMAL_MEDIAN)
 
 
-def estimate_noise_by_channel(y: jax.Array) -> jax.Array:
+def estimate_noise_by_channel(y: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
     """Estimates the standard deviation of the noise of any colour in each channel of a photograph.
 
     Meant is everything in a file that is not the clean blurred image: noise of the sensor, be it
@@ -144,8 +149,9 @@ def estimate_noise_by_channel(y: jax.Array) -> jax.Array:
 
     Args:
       y: `(H, W, C)` float in [0, 1], 7 pixels or more a side. Pixels that remain at the bottom or
-        right are left out, and so are blocks of which more than a quarter is clipped, where there
-        are others.
+        right are left out, and so are blocks of which more than a quarter is clipped or masked,
+        where there are others.
+      mask: `(H, W)`, where pixels count, see `glra_jax.deconvolve`; None everywhere.
 
     Returns:
       `(C,)` float32; 0 where a channel is constant.
@@ -158,7 +164,8 @@ def estimate_noise_by_channel(y: jax.Array) -> jax.Array:
       Blocks without detail, and a low quantile: Ponomarenko et al., "An automatic approach to
       lossy compression of AVIRIS images", IGARSS 2007.
     """
-    validation.check_image(y, "y")
+    y = fill_masked(y, mask)
+    validation.check_image(y, "y", fix=MASK_THEM)
     validation.check_range(y, "y")
     if y.ndim != 3:
         raise ValueError(f"y must be (H, W, C), got shape {y.shape}; add an axis, or use jax.vmap")
@@ -167,14 +174,22 @@ def estimate_noise_by_channel(y: jax.Array) -> jax.Array:
             f"y of shape {y.shape} is smaller than the {_BLOCK}×{_BLOCK} pixels that an estimate "
             f"of the noise needs; name the noise level instead"
         )
-    return jax.vmap(_level_of_channel, in_axes=2)(jnp.asarray(y, jnp.float32))
+    return jax.vmap(_level_of_channel, in_axes=(2, None))(jnp.asarray(y, jnp.float32), mask)
 
 
-def _level_of_channel(y: jax.Array) -> jax.Array:
+def _level_of_channel(y: jax.Array, mask: jax.Array | None) -> jax.Array:
     """Estimates the noise in `(H, W)`; see `estimate_noise_by_channel`."""
     height, width = (size // _BLOCK for size in y.shape)
-    blocks = y[: height * _BLOCK, : width * _BLOCK].reshape(height, _BLOCK, width, _BLOCK)
-    clipped = jnp.mean((blocks <= 0.0) | (blocks >= 1.0), axis=(1, 3))
+
+    def in_blocks(values: jax.Array) -> jax.Array:
+        whole = values[: height * _BLOCK, : width * _BLOCK]
+        return whole.reshape(height, _BLOCK, width, _BLOCK)
+
+    blocks = in_blocks(y)
+    clipped = (blocks <= 0.0) | (blocks >= 1.0)
+    if mask is not None:
+        clipped |= ~in_blocks(mask)
+    clipped = jnp.mean(clipped, axis=(1, 3))
     seen = clipped <= jnp.maximum(_CLIPPED, clipped.min())
     # The mean does not count; without a corner's value, constant blocks are zero to the bit.
     coefficients = jnp.einsum(
@@ -187,6 +202,8 @@ def _level_of_channel(y: jax.Array) -> jax.Array:
     energies = jnp.einsum(
         "abuv,fuv->fab", coefficients**2, _MEANS, precision=jax.lax.Precision.HIGHEST
     ).reshape(len(_MEANS), -1)
+    if mask is not None:  # what is filled in has next to no noise
+        energies /= jnp.maximum(jnp.mean(in_blocks(mask), axis=(1, 3)), 0.5).reshape(-1)
     lowest = jax.vmap(lambda energy: quantile(energy, seen.reshape(-1), _SMOOTH))(energies)
     powers = lowest / _EXPECTED
     steepest = jnp.exp(_steepness(powers) * _STEEPEST)
@@ -194,7 +211,7 @@ def _level_of_channel(y: jax.Array) -> jax.Array:
     for index in reversed(range(len(_MEANS))):
         power = jnp.minimum(powers[index], power * steepest[index])
         variance += power * _SHARES[index]
-    return jnp.maximum(root(variance), jnp.where(is_rounded(y), _ROUNDING, 0.0))
+    return jnp.maximum(root(variance), jnp.where(is_rounded(y, mask), _ROUNDING, 0.0))
 
 
 def _steepness(powers: jax.Array) -> jax.Array:
@@ -234,22 +251,29 @@ def root(variance: jax.Array) -> jax.Array:
     return jnp.where(variance > 0.0, jnp.sqrt(jnp.where(variance > 0.0, variance, 1.0)), 0.0)
 
 
-def is_rounded(y: Any) -> Any:
+def is_rounded(y: Any, mask: jax.Array | None = None) -> Any:
     """Tells whether an image is of whole levels of 8 bits, and of more than one of them.
 
-    Where the image is NumPy's, so is the arithmetic.
+    Where the image is NumPy's, so is the arithmetic. Only where its mask is True does it count; the
+    brightest pixel does.
     """
-    levels = 255.0 * y
+    levels = 255.0 * (y if mask is None else jnp.where(mask, y, y.max()))
     whole = levels.round()
     return (abs(levels - whole) < 1e-3).all() & (whole.max() > whole.min())
 
 
-def noise_level(y: jax.Array | None, noise: jax.typing.ArrayLike | None) -> jax.typing.ArrayLike:
+def noise_level(
+    y: jax.Array | None,
+    noise: jax.typing.ArrayLike | None,
+    *,
+    mask: jax.Array | None = None,
+) -> jax.typing.ArrayLike:
     """Decides the noise level that a restoration goes by.
 
     Args:
       y: the image, see `estimate_noise`; None where nothing depends on the level.
       noise: its standard deviation if it is known.
+      mask: where the image counts, see `estimate_noise`.
 
     Returns:
       `noise` where it is given; else an estimate from the image, 0 without one.
@@ -260,4 +284,4 @@ def noise_level(y: jax.Array | None, noise: jax.typing.ArrayLike | None) -> jax.
     """
     if noise is not None:
         return noise
-    return 0.0 if y is None else estimate_noise(y)
+    return 0.0 if y is None else estimate_noise(y, mask=mask)

@@ -12,6 +12,7 @@ import scipy.signal
 import scipy.special
 
 from glra_jax import validation
+from glra_jax.masks import fill_masked
 from glra_jax.noise import estimate_noise_by_channel, is_rounded, quantile, root
 
 # Largest side of the blocks that are transformed, and most blocks along an axis.
@@ -28,11 +29,16 @@ _SMOOTH = 0.2
 # Classes of blocks by their brightness, and the least blocks of one.
 _CLASSES = 4
 _CLASS_SIZE = 10
-# The most of a block that may be clipped.
+# The most of a block that may be clipped or masked, or, where few are so good, masked; and what
+# then counts of it behind the window, at the least.
 _CLIPPED = 0.02
+_MASKED = 0.5
+_LEAST = 0.02
 
 
-def estimate_noise_behind_blur(y: jax.Array, kernel: jax.Array) -> jax.Array:
+def estimate_noise_behind_blur(
+    y: jax.Array, kernel: jax.Array, *, mask: jax.Array | None = None
+) -> jax.Array:
     """Estimates the standard deviation of the noise in each channel of a blurred photograph.
 
     Blocks of 64×64 pixels are Fourier-transformed behind a window. A blurred scene is expected to
@@ -49,6 +55,7 @@ def estimate_noise_behind_blur(y: jax.Array, kernel: jax.Array) -> jax.Array:
       y: `(H, W, C)` float in [0, 1], 7 pixels or more a side. Clipped parts are left out, where
         there are others.
       kernel: `(h, w)`, sum 1.
+      mask: `(H, W)`, where pixels count, see `glra_jax.deconvolve`; None everywhere.
 
     Returns:
       `(C,)` float32; 0 where a channel is constant.
@@ -57,9 +64,9 @@ def estimate_noise_behind_blur(y: jax.Array, kernel: jax.Array) -> jax.Array:
       TypeError: integer image.
       ValueError: as `estimate_noise_by_channel`.
     """
-    any_colour = estimate_noise_by_channel(y)  # refuses what is refused
+    any_colour = estimate_noise_by_channel(y, mask=mask)  # refuses what is refused
     validation.check_float(kernel, "kernel")
-    y = jnp.asarray(y, jnp.float32)
+    y = jnp.asarray(fill_masked(y, mask), jnp.float32)
     block = min(_BLOCK, *y.shape[:2])
     window = scipy.signal.windows.blackmanharris(block, sym=False)
     window = np.outer(window, window)
@@ -72,7 +79,10 @@ def estimate_noise_behind_blur(y: jax.Array, kernel: jax.Array) -> jax.Array:
 
     def level(channel: jax.Array) -> jax.Array:
         blocks = _blocks(channel, block)
-        clipped = jnp.mean((blocks <= 0.0) | (blocks >= 1.0), axis=(1, 2))
+        clipped = (blocks <= 0.0) | (blocks >= 1.0)
+        if known is not None:
+            clipped |= ~known
+        clipped = jnp.mean(clipped, axis=(1, 2))
         seen = clipped <= jnp.maximum(_CLIPPED, jnp.quantile(clipped, 0.25))
         brightness = jnp.mean(blocks, axis=(1, 2))
         # Without a corner's value first, constant blocks are zero to the bit.
@@ -81,10 +91,16 @@ def estimate_noise_behind_blur(y: jax.Array, kernel: jax.Array) -> jax.Array:
         spectra = jnp.fft.fft2(blocks * jnp.asarray(window, jnp.float32))
         power = (spectra.real**2 + spectra.imag**2) / np.float32(np.sum(window**2))
         means = jnp.sum(looked_at * power, axis=(1, 2)) / jnp.sum(looked_at)
+        if known is not None:  # what is filled in has next to no noise
+            masked = jnp.mean(~known, axis=(1, 2))
+            seen &= masked <= jnp.maximum(_MASKED, masked.min())
+            count = jnp.sum(known * jnp.asarray(window, jnp.float32) ** 2, axis=(1, 2))
+            means /= jnp.maximum(count / np.float32(np.sum(window**2)), _LEAST)
         return root(_lowest_at_mean_brightness(means, brightness, seen) / expected)
 
+    known = None if mask is None else _blocks(jnp.asarray(mask), block)
     white = jax.vmap(level, in_axes=2)(y)
-    from_file = jax.vmap(is_rounded, in_axes=2)(y)
+    from_file = jax.vmap(is_rounded, in_axes=(2, None))(y, mask)
     return jnp.where(from_file, jnp.maximum(white, any_colour), white)
 
 
@@ -129,7 +145,14 @@ def middle(images: Any) -> Any:
     """Cuts out of `(N, H, W, C)` what is enough to estimate the noise, of one of few sizes.
 
     Little has to be compiled for them. Images of less than 64 pixels are left as they are; so are
-    those of which the middle is all but clipped, unless they are traced.
+    those of which the middle is all but clipped or masked, unless they are traced.
+
+    Args:
+      images: the images.
+      known: `(N', H, W, 1)`, 1 where they count; None everywhere.
+
+    Returns:
+      Both, cut alike.
     """
     height, width = images.shape[1:3]
     rows, columns = (
@@ -138,9 +161,13 @@ def middle(images: Any) -> Any:
         for side in [max((side for side in _LOOKED_AT if side <= size), default=size)]
     )
     cut = images[:, rows, columns]
-    if validation.is_known(images) and ((cut <= 0.0) | (cut >= 1.0)).mean() > _MOST_CLIPPED:
-        return images
-    return cut
+    seen = None if known is None else known[:, rows, columns]
+    if validation.is_known(images) and validation.is_known(known):
+        clipped = (cut <= 0.0) | (cut >= 1.0)
+        clipped = clipped if seen is None else clipped | (seen == 0)
+        if clipped.mean() > _MOST_CLIPPED:
+            return images, known
+    return cut, seen
 
 
 def _expected_power(kernel: jax.Array, block: int) -> jax.Array:

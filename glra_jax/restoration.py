@@ -16,13 +16,14 @@ from glra_jax.blurring import BOUNDARIES, batched, pad_for_kernel, unbatched
 from glra_jax.conditions import Told, condition_for, told_for
 from glra_jax.deprecated.model_keywords import inverse_keywords, linear_keywords
 from glra_jax.file_noise import noise_with_jpeg
-from glra_jax.geometry import as_batch, extend, goes_together, shape_of
+from glra_jax.geometry import as_batch, extend, goes_together, mask_as_batch, shape_of
 from glra_jax.host_arrays import native_arrays
 from glra_jax.inverses import Inverse
 from glra_jax.lowrank import Basis
+from glra_jax.masks import as_masks, fill_masked
 from glra_jax.model import Model
 from glra_jax.model_files import default_model, linear_model
-from glra_jax.networks.architecture import Architecture
+from glra_jax.networks.architecture import Architecture, without_margins
 from glra_jax.networks.data_step import take_step_in_frame
 from glra_jax.networks.refinement import Refinement, low_rank_restoration
 from glra_jax.noise import NoiseModel
@@ -39,6 +40,7 @@ def deconvolve(
     boundary: str = "edge",
     noise: jax.typing.ArrayLike | NoiseModel | None = None,
     inverse: Inverse | None = None,
+    mask: jax.Array | None = None,
     scale: jax.typing.ArrayLike | None = None,
     method: str = "auto",
 ) -> jax.Array:
@@ -62,6 +64,11 @@ def deconvolve(
         one image that went through JPEG, it is not less than what the encoder's steps stand for.
       inverse: how the model's network inverts the blur kernel; None takes what it was trained with.
         Only for the low-rank networks; their step back to the data has its own strength.
+      mask: Boolean, `(H, W)`, or `(N, H, W)` for a batch: True where pixels count, and False where
+        they are no data, as dead ones, cosmic rays or NaN. The unrolled network treats these as it
+        does what is outside the frame, and restores them from what is around; for the others
+        they are filled in smoothly first, and do not count in a step back to the data. Nothing
+        depends on the values there. None takes all.
       scale: value of white in `y`, where that is not 1; noise and result are of the same unit as
         `y`. None takes 1; but where the mean of 3×3 pixels exceeds 1.1, which noise on white does
         not reach, `y` is taken to have no white, and nothing is cut off.
@@ -73,21 +80,25 @@ def deconvolve(
       pixels. An image without any may come out brighter than 1.
 
     Raises:
-      TypeError: integer image or kernel.
-      ValueError: image of another rank, NaN; a kernel that is not 2-D, empty, NaN, of a sum other
+      TypeError: integer image or kernel, or a mask that is not Boolean.
+      ValueError: image of another rank, NaN that is not masked; a mask of another shape, or one
+        that is False everywhere; a kernel that is not 2-D, empty, NaN, of a sum other
         than 1, larger than the support, or not held by the model's basis; with `"valid"`, an image
         too small; negative noise, or an image of less than 3×3 pixels to estimate it from.
     """
     model = default_model() if model is None else model
     check_model(model)
     architecture = model.architecture
+    y = fill_masked(y, mask)
     unit = unit_of(y, scale)
     check_photograph(y, boundary, architecture, kernel, unit=unit)
     check_settings(kernel, architecture, noise, inverse)
     y, noise = in_unit(y, unit), noise_in_unit(noise, unit)
-    told = told_for(architecture, model.constants, kernel, y, noise=noise, inverse=inverse)
+    told = told_for(
+        architecture, model.constants, kernel, y, noise=noise, inverse=inverse, mask=mask
+    )
     restored = restore_whole(
-        y, model, told, kernel_shape=shape_of(kernel), boundary=boundary, method=method
+        y, model, told, mask, kernel_shape=shape_of(kernel), boundary=boundary, method=method
     )
     return out_of_unit(restored, unit)
 
@@ -219,21 +230,24 @@ def restore_whole(
     y: jax.Array,
     model: Model,
     told: Told,
+    mask: jax.Array | None = None,
     *,
     kernel_shape: tuple[int, int],
     boundary: str,
     method: str,
 ) -> jax.Array:
-    """Restores an image in one piece; see `deconvolve`."""
+    """Restores an image, filled in where it is masked, in one piece; see `deconvolve`."""
     architecture = model.architecture
     x = batched(y).astype(jnp.float32)
     batch, height, width, channels = x.shape
     together = goes_together(y, architecture)
-    inside = None
+    masks = None if mask is None else as_masks(mask)
+    inside, data = None, mask_as_batch(masks, channels, together=together)
+    known = data
     if boundary != "valid":
-        x, inside = extend(x, architecture, kernel_shape, boundary)
+        x, inside, known = extend(x, architecture, kernel_shape, boundary, known=data)
     x = as_batch(x, together=together)
-    x = restore_extended(model, told, x, inside, method=method)
+    x = restore_extended(model, told, x, inside, known, method=method)
     if boundary != "valid":
         halo = architecture.halo
         x = x[:, halo : halo + height, halo : halo + width]
@@ -241,9 +255,10 @@ def restore_whole(
     if filters is not None:
         blurred = as_batch(batched(y).astype(jnp.float32), together=together)
         if boundary == "valid":
-            (top, _), (left, _) = architecture.margins(kernel_shape)
-            blurred = blurred[:, top : top + x.shape[1], left : left + x.shape[2]]
-        x = take_step_in_frame(x, blurred, filters, boundary)
+            margins = architecture.margins(kernel_shape)
+            blurred = without_margins(blurred, margins)
+            data = None if data is None else without_margins(data, margins)
+        x = take_step_in_frame(x, blurred, filters, boundary, known=data)
     if not together:
         x = x.reshape(batch, channels, *x.shape[1:3]).transpose(0, 2, 3, 1)
     return unbatched(x, y.ndim).astype(y.dtype)
@@ -254,6 +269,7 @@ def restore_extended(
     told: Told,
     x: jax.Array,
     inside: jax.Array | None,
+    known: jax.Array | None = None,
     *,
     prepared: Any = None,
     method: str,
@@ -261,6 +277,8 @@ def restore_extended(
     """Restores a batch that goes on outside its frame, smaller by the network's margins."""
     architecture = model.architecture
     frame: Any = {"inside": inside} if architecture.sees_frame else {}
+    if architecture.sees_frame and known is not None:
+        frame["known"] = known
     out = architecture.apply(
         model.params,
         model.constants,

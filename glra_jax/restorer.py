@@ -15,12 +15,14 @@ import jax
 import numpy as np
 
 from glra_jax import validation
+from glra_jax.blurring import batched
 from glra_jax.conditions import Told, condition_for, told_alike, told_for
 from glra_jax.deprecated.keywords import warn
 from glra_jax.deprecated.model_keywords import inverse_keywords
 from glra_jax.geometry import extended_size, goes_together, reach, rounded_up, shape_of
 from glra_jax.host_arrays import native_arrays
 from glra_jax.inverses import Inverse
+from glra_jax.masks import as_masks, fill_masked
 from glra_jax.model import Model
 from glra_jax.model_files import default_model
 from glra_jax.networks.architecture import Architecture, Condition, Margins
@@ -133,7 +135,7 @@ class Restorer:
         )
         return replace(changed, condition=condition)
 
-    def told_of(self, y: np.ndarray) -> Told:
+    def told_of(self, y: np.ndarray, mask: np.ndarray | None = None) -> Told:
         """Computes what restoring an image needs, as the noise in it where that is not known."""
         if self.condition is not None:
             return told_alike(self.condition)
@@ -144,6 +146,7 @@ class Restorer:
             y,
             noise=self.noise,
             inverse=self.inverse,
+            mask=mask,
         )
 
     @native_arrays
@@ -152,6 +155,7 @@ class Restorer:
         y: np.ndarray | jax.Array,
         *,
         boundary: str = "edge",
+        mask: np.ndarray | jax.Array | None = None,
         scale: float | None = None,
         progress: bool = False,
     ) -> np.ndarray:
@@ -160,6 +164,7 @@ class Restorer:
         Args:
           y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1].
           boundary: see `deconvolve`; `"valid"` is restored in one piece.
+          mask: where pixels count, see `deconvolve`.
           scale: see `deconvolve`.
           progress: whether to show a bar with the time left.
 
@@ -172,6 +177,20 @@ class Restorer:
           TypeError: as `deconvolve`.
           ValueError: as `deconvolve`.
         """
+        filled = fill_masked(y, mask)
+        known = None if mask is None else np.asarray(mask)
+        return self.restore_filled(filled, known, boundary=boundary, scale=scale, progress=progress)
+
+    def restore_filled(
+        self,
+        y: np.ndarray | jax.Array,
+        mask: np.ndarray | None,
+        *,
+        boundary: str,
+        scale: float | None = None,
+        progress: bool = False,
+    ) -> np.ndarray:
+        """Restores an image that has been filled in where it is masked, maybe everywhere."""
         architecture = self.model.architecture
         unit = unit_of(y, scale)
         check_photograph(y, boundary, architecture, self.kernel, unit=unit)
@@ -179,16 +198,19 @@ class Restorer:
         if unit != 1.0:
             noise = noise_in_unit(self.noise, unit)
             scaled = self.with_kernel(self.kernel, noise=noise, inverse=self.inverse)
-            restored = scaled(in_unit(y, unit), boundary=boundary, scale=1.0, progress=progress)
+            restored = scaled.restore_filled(
+                in_unit(y, unit), mask, boundary=boundary, scale=1.0, progress=progress
+            )
             return out_of_unit(restored, unit)
-        told = self.told_of(y)
+        told = self.told_of(y, mask)
         shape = shape_of(self.kernel)
         if boundary == "valid":
             whole = restore_whole(
-                y, self.model, told, kernel_shape=shape, boundary=boundary, method=self.method
+                y, self.model, told, mask, kernel_shape=shape, boundary=boundary, method=self.method
             )
             return np.asarray(whole, y.dtype)
-        images = y[None, :, :, None] if y.ndim == 2 else y.reshape(-1, *y.shape[-3:])
+        images = batched(y)
+        masks = None if mask is None else as_masks(mask)
         restored = np.empty(images.shape, np.float32)
         sizes = extended_size(self.tile, architecture, shape)
         margins = reach(architecture, shape)
@@ -196,24 +218,27 @@ class Restorer:
         tiles = list(_tiles(images.shape, self.tile, together=together))
         for tile in tiles if not progress else _with_bar(tiles):
             part, inside = _cut(images, tile, sizes, margins, boundary)
+            known = _cut_mask(masks, tile, sizes, margins, boundary)
             out = _restore_tile(
                 self.model,
                 self.prepared,
                 told.of(tile.position),
                 part,
                 inside if architecture.sees_frame else None,
+                known if architecture.sees_frame else None,
                 size=self.tile,
                 method=self.method,
             )
             self._put(restored, tile, out)
         if architecture.step_filters(told.condition) is not None:
-            restored = self._step_to_data(restored, images, tiles, told, boundary)
+            restored = self._step_to_data(restored, images, masks, tiles, told, boundary)
         return restored.reshape(y.shape).astype(y.dtype)
 
     def _step_to_data(
         self,
         restored: np.ndarray,
         images: np.ndarray,
+        masks: np.ndarray | None,
         tiles: "list[_Tile]",
         told: Told,
         boundary: str,
@@ -225,8 +250,10 @@ class Restorer:
             assert filters is not None
             near, far = filters.reach, filters.reach_restored
             whole, inside = _cut(restored, tile, _widened(self.tile, far), far, boundary)
-            part, _ = _cut(images, tile, _widened(self.tile, near), near, boundary)
-            self._put(stepped, tile, _step_tile(whole, part, inside, filters))
+            size = _widened(self.tile, near)
+            part, _ = _cut(images, tile, size, near, boundary)
+            known = _cut_mask(masks, tile, size, near, boundary)
+            self._put(stepped, tile, _step_tile(whole, part, inside, known, filters))
         return stepped
 
     def _put(self, images: np.ndarray, tile: "_Tile", out: jax.Array) -> None:
@@ -302,22 +329,27 @@ def _restore_tile(
     told: Told,
     tile: jax.Array,
     inside: jax.Array | None,
+    known: jax.Array | None,
     *,
     size: tuple[int, int],
     method: str,
 ) -> jax.Array:
     """Restores one extended tile, `(H, W, C)`; what is not needed here compiles nothing again."""
-    out = restore_extended(model, told, tile[None], inside, prepared=prepared, method=method)
+    out = restore_extended(model, told, tile[None], inside, known, prepared=prepared, method=method)
     halo, (height, width) = model.architecture.halo, size
     return out[0, halo : halo + height, halo : halo + width]
 
 
 @jax.jit
 def _step_tile(
-    restored: jax.Array, blurred: jax.Array, inside: jax.Array, filters: StepFilters
+    restored: jax.Array,
+    blurred: jax.Array,
+    inside: jax.Array,
+    known: jax.Array | None,
+    filters: StepFilters,
 ) -> jax.Array:
     """Takes the step back to the data on one tile, `(H, W, C)`."""
-    return take_step(restored[None], blurred[None], inside, filters)[0]
+    return take_step(restored[None], blurred[None], inside, filters, known=known)[0]
 
 
 def _widened(size: tuple[int, int], margins: Margins) -> tuple[int, int]:
@@ -342,17 +374,42 @@ def _cut(
       float32 `(height, width, C)`, and 1 where it lies in the frame and 0 outside, `(1, height,
       width, 1)`; 1 everywhere with `"wrap"`.
     """
-    shape = images.shape[1:3]
     start = tile.top - margins[0][0], tile.left - margins[1][0]
+    rows, columns = _places(start, sizes, images.shape[1:3], boundary)
+    part = images[tile.image, rows, columns, tile.channels]
+    inside = np.ones((1, *sizes, 1), np.float32)
+    if boundary != "wrap":
+        inside = _in_frame(start, sizes, images.shape[1:3])
+    return part.astype(np.float32), inside
+
+
+def _cut_mask(
+    masks: np.ndarray | None,
+    tile: _Tile,
+    sizes: tuple[int, int],
+    margins: Margins,
+    boundary: str,
+) -> np.ndarray | None:
+    """Cuts masks `(N, H, W)`, N 1 or that of the images, as `_cut` does: 0 outside the frame."""
+    if masks is None:
+        return None
+    start = tile.top - margins[0][0], tile.left - margins[1][0]
+    rows, columns = _places(start, sizes, masks.shape[1:], boundary)
+    part = masks[tile.image if len(masks) > 1 else 0, rows, columns].astype(np.float32)
+    if boundary != "wrap":
+        return part[None, ..., None] * _in_frame(start, sizes, masks.shape[1:])
+    return part[None, ..., None]
+
+
+def _places(
+    start: tuple[int, int], sizes: tuple[int, int], shape: tuple[int, ...], boundary: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of an image that stand for those of a tile, `(h, 1)` and `(1, w)`."""
     rows, columns = (
         _inside(first, first + size, whole, boundary)
         for first, size, whole in zip(start, sizes, shape, strict=True)
     )
-    part = images[tile.image, rows[:, None], columns[None, :], tile.channels]
-    inside = np.ones((1, *sizes, 1), np.float32)
-    if boundary != "wrap":
-        inside = _in_frame(start, sizes, shape)
-    return part.astype(np.float32), inside
+    return rows[:, None], columns[None, :]
 
 
 def _tiles(shape: tuple[int, ...], tile: tuple[int, int], *, together: bool) -> Iterator[_Tile]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glra_jax import validation
+from glra_jax.masks import MASK_THEM
 from glra_jax.noise import NoiseModel
 
 # The mean of 3×3 pixels exceeds white by noise of 5 % hardly by this, and by ringing neither.
@@ -33,7 +34,7 @@ def unit_of(y: Any, scale: jax.typing.ArrayLike | None) -> jax.typing.ArrayLike:
       ValueError: as `validation.check_image` and, without a scale, `validation.check_range`; or a
         scale that is not finite and above 0.
     """
-    validation.check_image(y, "y")
+    validation.check_image(y, "y", fix=MASK_THEM)
     if scale is not None:
         validation.check_positive(scale, "scale")
         return float(scale) if validation.is_known(scale) else scale  # type: ignore[arg-type]

@@ -127,12 +127,16 @@ def check_array(x: Any, name: str) -> None:
         raise TypeError(f"{name} must be an array, got {type(x).__name__}; pass jnp.asarray of it")
 
 
-def check_image(x: Any, name: str = "image") -> None:
+def check_image(
+    x: Any, name: str = "image", *, finite: bool = True, fix: str = "replace them"
+) -> None:
     """Raises unless `x` is `(H, W)`, `(H, W, C)` or `(N, H, W, C)`, floating and finite.
 
     Args:
       x: the array to look at.
       name: what the error calls it.
+      finite: whether NaN and infinite values are looked for.
+      fix: what the error says to do about them.
 
     Raises:
       TypeError: integer or complex dtype.
@@ -148,8 +152,8 @@ def check_image(x: Any, name: str = "image") -> None:
     if 0 in shape:
         raise ValueError(f"{name} has an empty axis: shape {shape}")
     check_float(x, name)
-    if is_known(x) and (bad := count_not_finite(x)):
-        raise ValueError(f"{name} holds {bad} NaN or infinite values of {x.size}; replace them")
+    if finite and is_known(x) and (bad := count_not_finite(x)):
+        raise ValueError(f"{name} holds {bad} NaN or infinite values of {x.size}; {fix}")
 
 
 def check_range(x: Any, name: str = "image", *, unit: Any = 1.0) -> None:

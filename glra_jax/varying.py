@@ -16,12 +16,15 @@ import numpy as np
 from glra_jax import validation
 from glra_jax.blurring import blur
 from glra_jax.geometry import reach, shape_of
+from glra_jax.host_arrays import native_arrays
+from glra_jax.masks import MASK_THEM, fill_masked
 from glra_jax.model import Model
 from glra_jax.model_files import default_model
 from glra_jax.noise import NoiseModel
 from glra_jax.restorer import even_tile, prepare
 
 Centres = tuple[jax.typing.ArrayLike, jax.typing.ArrayLike]
+_Part = tuple[slice, slice]
 
 
 def blur_varying(
@@ -59,6 +62,7 @@ def blur_varying(
     return total
 
 
+@native_arrays
 def deconvolve_varying(
     y: jax.Array | np.ndarray,
     kernels: jax.Array | np.ndarray,
@@ -67,6 +71,7 @@ def deconvolve_varying(
     *,
     boundary: str = "edge",
     noise: jax.typing.ArrayLike | NoiseModel | None = None,
+    mask: jax.Array | np.ndarray | None = None,
     progress: bool = False,
 ) -> np.ndarray:
     """Restores an image whose blur varies, tile by tile, on the host's memory.
@@ -78,6 +83,7 @@ def deconvolve_varying(
       model: from `load_model` or a training run; None takes the default one of the package.
       boundary: `"edge"` or `"reflect"`, see `deconvolve`.
       noise: see `deconvolve`; None estimates it around each centre.
+      mask: `(H, W)`, where pixels count, see `deconvolve`.
       progress: whether to show a bar for each kernel, with the time left.
 
     Returns:
@@ -89,20 +95,23 @@ def deconvolve_varying(
     """
     validation.check_choice(boundary, "boundary", ("edge", "reflect"))
     model = default_model() if model is None else model
-    validation.check_image(y, "y")
+    y = fill_masked(y, mask)
+    validation.check_image(y, "y", fix=MASK_THEM)
     _check_rank(y, "y")
     _weights(kernels, centres, y.shape[:2])  # refuses what cannot be, before anything is compiled
+    y, known = np.asarray(y), None if mask is None else np.asarray(mask)
     kernels = jnp.asarray(kernels)
     sides = reach(model.architecture, shape_of(kernels[0, 0]))
     distance = max(side for pair in sides for side in pair)
     tile = even_tile(*y.shape[:2], largest=model.architecture.tile_side)
     restorer = prepare(model, kernels[0, 0], tile=tile, noise=noise)
 
-    def restore(part: np.ndarray, kernel: jax.Array) -> np.ndarray:
+    def restore(part: _Part, kernel: jax.Array) -> np.ndarray:
         ready = restorer.with_kernel(kernel, noise=noise)
-        return ready(part, boundary=boundary, progress=progress)
+        seen = None if known is None else known[part]
+        return ready.restore_filled(y[part], seen, boundary=boundary, progress=progress)
 
-    return restore_varying(restore, y, kernels, centres, distance=distance)
+    return _joined(restore, y, kernels, centres, distance=distance)
 
 
 def restore_varying(
@@ -132,6 +141,22 @@ def restore_varying(
     validation.check_size(distance, "distance", minimum=0)
     y = np.asarray(y)
     _check_rank(y, "y")
+
+    def restore_part(part: _Part, kernel: jax.Array) -> jax.Array | np.ndarray:
+        return restore(y[part], kernel)
+
+    return _joined(restore_part, y, kernels, centres, distance=distance)
+
+
+def _joined(
+    restore: Callable[[_Part, jax.Array], jax.Array | np.ndarray],
+    y: np.ndarray,
+    kernels: jax.Array | np.ndarray,
+    centres: Centres,
+    *,
+    distance: int,
+) -> np.ndarray:
+    """Joins restorations of parts of an image; see `restore_varying`."""
     rows, columns = _weights(kernels, centres, y.shape[:2])
     total = np.zeros(y.shape, np.float32)
     for i, j in product(range(len(rows)), range(len(columns))):
@@ -146,7 +171,7 @@ def restore_varying(
             places.append(slice(first, last))
             parts.append(slice(start, stop))
             insides.append(slice(first - start, last - start))
-        restored = np.asarray(restore(y[tuple(parts)], jnp.asarray(kernels[i, j])))
+        restored = np.asarray(restore((parts[0], parts[1]), jnp.asarray(kernels[i, j])))
         weight = weight[tuple(places)]
         weight = weight if y.ndim == 2 else weight[..., None]
         total[tuple(places)] += weight * restored[tuple(insides)]

@@ -72,8 +72,9 @@ class Architecture(abc.ABC):
       joint_channels: numbers of channels that it takes together, in the last axis. `(1,)`: every
         channel is restored independently. `(1, 3)`: grey or RGB.
       initializations: names of its initialisations, the default first.
-      sees_frame: whether `apply` takes `inside=`, `(N, H, W, 1)`: 1 in the frame and 0 outside;
-        None if all is inside.
+      sees_frame: whether `apply` takes `inside=`, `(N, H, W, 1)`: 1 in the frame and 0 outside,
+        None if all is inside; and `known=`, shaped alike: 1 where pixels are data, 0 where they are
+        masked or outside, None if all in the frame are. Others get masked pixels filled in.
       by_image: whether there is a condition for each image, so that `condition` takes a
         `NoiseModel` as noise, and `facts=`, the `ImageFacts`; else, one noise level.
       scale_free: whether images are scaled before `apply` and back after it, so that one k times as

@@ -83,7 +83,12 @@ def _paddings(filters: jax.Array) -> Margins:
 
 
 def take_step_in_frame(
-    restored: jax.Array, blurred: jax.Array, filters: StepFilters, boundary: str
+    restored: jax.Array,
+    blurred: jax.Array,
+    filters: StepFilters,
+    boundary: str,
+    *,
+    known: jax.Array | None = None,
 ) -> jax.Array:
     """Takes the step back to the data on whole images.
 
@@ -92,6 +97,7 @@ def take_step_in_frame(
       blurred: shaped alike.
       filters: see `take_step`.
       boundary: see `glra_jax.deconvolve`; with `"valid"` images do not go on.
+      known: `(N, H, W, 1)` or of a leading axis of 1, 0 where pixels are no data; None if all are.
 
     Returns:
       `(N, H, W, C)` in [0, 1].
@@ -103,11 +109,13 @@ def take_step_in_frame(
         return jnp.pad(x, [(0, 0), *margins, (0, 0)], mode=mode)
 
     inside = jnp.ones((1, *restored.shape[1:3], 1), jnp.float32)
+    outside = "wrap" if boundary == "wrap" else "constant"
     return take_step(
         extend(restored, filters.reach_restored, mode),
         extend(blurred, filters.reach, mode),
-        extend(inside, filters.reach_restored, "wrap" if boundary == "wrap" else "constant"),
+        extend(inside, filters.reach_restored, outside),
         filters,
+        known=None if known is None else extend(known, filters.reach, outside),
         strict=valid,
     )
 
@@ -118,6 +126,7 @@ def take_step(
     inside: jax.Array,
     filters: StepFilters,
     *,
+    known: jax.Array | None = None,
     strict: bool = False,
 ) -> jax.Array:
     """Takes the step back to the data on images, or tiles, that go on outside.
@@ -131,6 +140,8 @@ def take_step(
       blurred: `(N, H + d - 1, W + d - 1, C)`, larger by their `reach`.
       inside: 1 in the frame and 0 outside, `(1, H + ..., W + ..., 1)`, as large as `restored`.
       filters: leaves with a leading axis of N, or of 1 for all images alike.
+      known: 1 where `blurred` is data and 0 where it is not, as large as that; None for all of it
+        in the frame.
       strict: whether only pixels count whose light all comes from the frame.
 
     Returns:
@@ -139,6 +150,7 @@ def take_step(
     share = convolve_valid(inside, filters.kernel)
     counted = share > _WHOLE if strict else share**_SHARE_POWER
     counted = counted * without_margins(inside, _paddings(filters.kernel))
+    counted = counted if known is None else counted * known
     left = counted * (blurred - convolve_valid(restored, filters.kernel))
     step = convolve_valid(left, filters.inverse)
     return jnp.clip(without_margins(restored, filters.reach_restored) + step, 0.0, 1.0)

@@ -6,8 +6,8 @@ that linearly, and has a U-Net of its own. A step to the data without a network 
 
 Strengths follow the noise and the kernel. In what is left unexplained a clipped pixel counts only
 as far as the scene is too dark for it (or too bright, where it is black), and a pixel outside the
-frame does not count. The first linear restorations need pixels there: they get those that they
-themselves, blurred again, would have.
+frame, or a masked one, does not count. The first linear restorations need pixels there: they get
+those that they themselves, blurred again, would have.
 
 For such networks see Kruse et al., "Learning to Push the Limits of Efficient FFT-based Image
 Deconvolution" (ICCV 2017), and Zhang et al., "Deep Unfolding Network for Image Super-Resolution"
@@ -123,15 +123,21 @@ class UnrolledNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, y: jax.Array, condition: UnrolledCondition, inside: jax.Array | None
+        self,
+        y: jax.Array,
+        condition: UnrolledCondition,
+        inside: jax.Array | None,
+        known: jax.Array | None = None,
     ) -> list[jax.Array]:
         """Restores images that go on outside their frame.
 
         Args:
           y: `(N, H, W, C)`, C 1 or 3.
           condition: leaves with a leading axis of N.
-          inside: `(N, H, W, 1)`, 1 in the frame and 0 outside, where `y` does not count; None if
-            all is inside.
+          inside: `(N, H, W, 1)`, 1 in the frame and 0 outside; None if all is inside.
+          known: `(N, H, W, 1)`, 1 where `y` is data, and 0 outside and where it is masked, where
+            it holds a guess; None for all in the frame. The U-Nets are shown `inside`: they have
+            learned from borders alone, and do worse where they are shown scattered pixels as well.
 
         Returns:
           An image `(N, H - 2 rim, W - 2 rim, C)` for each stage and one for the last step.
@@ -148,15 +154,17 @@ class UnrolledNet(nn.Module):
         noise, shot = condition.noise[:, :channels], condition.shot[:, :channels]
         variance = noise**2 + shot * condition.brightness[:, :channels]
         grey = condition.grey[:, None, None, None]
-        if inside is None:  # all that is given is known
+        known = inside if known is None else known
+        if inside is None:
             inside = jnp.ones((*y.shape[:3], 1), y.dtype)
-        else:
-            frame = jnp.moveaxis(inside, 3, 1)
+        counted = _window(grid, rim // 2)
+        if known is not None:
+            data = jnp.moveaxis(known, 3, 1)
             weight = _FILL_WEIGHT * variance[..., None, None] + _FILL_FLOOR
             penalty = weight * gradient
-            periodic = _filled(periodic, frame, power, penalty, steps=_FILL_STEPS)
-            blurred = jnp.where(frame > 0, blurred, periodic)
-        counted = jnp.moveaxis(inside, 3, 1) * _window(grid, rim // 2)
+            periodic = _filled(periodic, data, power, penalty, steps=_FILL_STEPS)
+            blurred = jnp.where(data > 0, blurred, periodic)
+            counted = data * counted
         deviation = jnp.sqrt(
             noise[:, None, None] ** 2
             + shot[:, None, None] * jnp.clip(jnp.moveaxis(blurred, 1, 3)[:, inner, inner], 0, 1)
@@ -237,16 +245,16 @@ def _periodic(x: jax.Array, width: int) -> jax.Array:
 
 
 def _filled(
-    x: jax.Array, inside: jax.Array, power: jax.Array, penalty: jax.Array, *, steps: int
+    x: jax.Array, known: jax.Array, power: jax.Array, penalty: jax.Array, *, steps: int
 ) -> jax.Array:
-    """Puts outside the frame what the linear restoration, blurred again, has there.
+    """Puts where nothing is known what the linear restoration, blurred again, has there.
 
     With `penalty` P and transfer function K, these pixels solve `(I - |K|² / (|K|² + P)) x = 0`
-    where `inside` is 0. They are approached by conjugate gradients from those in `x`.
+    where `known` is 0. They are approached by conjugate gradients from those in `x`.
 
     Args:
       x: `(N, C, H, W)`.
-      inside: `(N, 1, H, W)`, 1 where `x` is known and stays as it is.
+      known: `(N, 1, H, W)`, 1 where `x` is known and stays as it is.
       power: squared transfer function, `(N, 1, H, W/2+1)`.
       penalty: of the linear restoration, `(N, C, H, W/2+1)`.
       steps: of the conjugate gradients.
@@ -254,11 +262,11 @@ def _filled(
     Returns:
       The images, `(N, C, H, W)`.
     """
-    outside = 1.0 - inside
+    unknown = 1.0 - known
     lost = penalty / (power + penalty)
 
     def without_fit(image: jax.Array) -> jax.Array:
-        return outside * jnp.fft.irfft2(jnp.fft.rfft2(image) * lost, s=image.shape[2:])
+        return unknown * jnp.fft.irfft2(jnp.fft.rfft2(image) * lost, s=image.shape[2:])
 
     def dot(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.sum(a * b, axis=(2, 3), keepdims=True)
@@ -428,6 +436,7 @@ class Unrolled(Architecture):
         condition: UnrolledCondition,
         *,
         inside: jax.Array | None = None,
+        known: jax.Array | None = None,
     ) -> list[tuple[float, jax.Array]]:
         """The image after every stage, not clipped."""
         del constants
@@ -437,9 +446,11 @@ class Unrolled(Architecture):
         condition = UnrolledCondition(
             *(jnp.broadcast_to(leaf, (count, *leaf.shape[1:])) for leaf in condition)
         )
-        if inside is not None:
-            inside = jnp.broadcast_to(inside, (count, *y.shape[1:3], 1))
-        images = self._module(rim).apply({"params": params}, y, condition, inside)
+        inside, known = (
+            None if part is None else jnp.broadcast_to(part, (count, *y.shape[1:3], 1))
+            for part in (inside, known)
+        )
+        images = self._module(rim).apply({"params": params}, y, condition, inside, known)
         return [(_INTERMEDIATE, image) for image in images[:-1]] + [(1.0, images[-1])]
 
     def apply(
@@ -450,12 +461,14 @@ class Unrolled(Architecture):
         condition: UnrolledCondition,
         *,
         inside: jax.Array | None = None,
+        known: jax.Array | None = None,
         prepared: Any = None,
         method: str = "auto",
     ) -> jax.Array:
         """Applies all stages."""
         del prepared, method
-        return self.iterates(params, constants, y, condition, inside=inside)[-1][1]
+        images = self.iterates(params, constants, y, condition, inside=inside, known=known)
+        return images[-1][1]
 
     def _module(self, rim: int) -> UnrolledNet:
         return UnrolledNet(self.stages, self.features, self.blocks, self.fine_blocks, rim)
