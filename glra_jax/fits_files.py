@@ -29,6 +29,7 @@ def read_fits(path: Path, *, page: int | None = None) -> Photo:
     """Reads the only picture of a FITS file, or the one of a number.
 
     Scaled and unsigned integers come as they are meant: uint8 and uint16 stay, all else is float32.
+    NaN, and what the card BLANK says, are pixels without data.
 
     Args:
       path: the file.
@@ -67,7 +68,9 @@ def read_fits(path: Path, *, page: int | None = None) -> Photo:
         )
     kept = data.dtype.kind == "u" and data.dtype.itemsize <= 2
     data = data if kept else data.astype(np.float32)
-    return Photo(data, metadata={"fits": header.tostring(sep="\n")})
+    blank = np.isnan(data) if data.ndim == 2 else np.isnan(data).any(axis=2)
+    known = ~blank if blank.any() else None
+    return Photo(data, metadata={"fits": header.tostring(sep="\n")}, known=known)
 
 
 def write_fits(photo: Photo, buffer: io.BytesIO) -> None:

@@ -21,6 +21,8 @@ class Photo:
       jpeg: noise that the steps of a JPEG file stand for, standard deviation as a part of the full
         range; None for other files.
       notes: what is to be said of how the file was read.
+      known: `(H, W)` Boolean, False where the file says that there is no data, NaN in FITS; None
+        where it says so of no pixel.
     """
 
     colour: np.ndarray
@@ -28,6 +30,7 @@ class Photo:
     metadata: dict[str, Any] = field(default_factory=dict)
     jpeg: float | None = None
     notes: tuple[str, ...] = ()
+    known: np.ndarray | None = None
 
 
 def split_alpha(pixels: np.ndarray, metadata: dict[str, Any]) -> Photo:

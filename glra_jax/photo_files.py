@@ -24,7 +24,7 @@ from glra_jax.photo_writing import check_output, write_photo
 from glra_jax.png_files import png_depth, read_png16
 from glra_jax.tiff_files import read_tiff
 
-__all__ = ["Photo", "check_output", "read_kernel", "read_photo", "write_photo"]
+__all__ = ["Photo", "check_output", "read_kernel", "read_mask", "read_photo", "write_photo"]
 
 _GREY_MODES = {"1": "L", "L": "L", "LA": "LA"}
 _COLOUR_MODES = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "RGBX": "RGB"}
@@ -86,14 +86,45 @@ def read_kernel(path: Path) -> np.ndarray:
       OSError: as `read_photo`.
       ValueError: not readable, or not two-dimensional real numbers.
     """
+    return _read_numbers(path, "a kernel")
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Reads where pixels count from a `.npy` file or an image: where it is not 0, or black.
+
+    Returns:
+      Boolean `(h, w)`.
+
+    Raises:
+      OSError: as `read_photo`.
+      ValueError: not readable, not two-dimensional real numbers, or of several values besides 0.
+    """
+    values = _read_numbers(path, "a mask")
+    counts = values != 0
+    if not counts.any():
+        raise ValueError(
+            f"{path} is 0 everywhere, so that no pixel counts; a mask is 0, or black, only where "
+            f"pixels are no data"
+        )
+    low, high = values[counts].min(), values[counts].max()
+    if low != high:  # also NaN
+        raise ValueError(
+            f"{path} has values from {low:g} to {high:g} besides 0; a mask has two: 0, or black, "
+            f"where pixels are no data, and one other, such as white, where they count"
+        )
+    return counts
+
+
+def _read_numbers(path: Path, what: str) -> np.ndarray:
+    """Reads float64 `(h, w)` from a `.npy` file or an image; colour channels are averaged."""
     check_is_file(path)
     if path.suffix.lower() == ".npy":
-        kernel = read_array(path)
-        if kernel.ndim != 2 or kernel.dtype.kind not in "fiub":
+        values = read_array(path)
+        if values.ndim != 2 or values.dtype.kind not in "fiub":
             raise ValueError(
-                f"{path} holds {kernel.dtype}{kernel.shape}; a kernel is two-dimensional and real"
+                f"{path} holds {values.dtype}{values.shape}; {what} is two-dimensional and real"
             )
-        return kernel.astype(np.float64)
+        return values.astype(np.float64)
     with _quiet():
         colour = _read(path, None).colour
     return np.atleast_3d(colour).astype(np.float64).mean(axis=2)

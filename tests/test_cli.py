@@ -483,6 +483,6 @@ def test_help_names_every_option(capsys):
     assert raised.value.code == 0
     shown = set(re.findall(r"[\w-]+", capsys.readouterr().out))
     assert {"PHOTO", "KERNEL", "-o", "--output"} <= shown
-    assert {"--scale", "--light", "--page", "--kernel-background"} <= shown
+    assert {"--scale", "--light", "--mask", "--page", "--kernel-background"} <= shown
     assert {"--model", "--boundary", "--noise", "--regularization", "--overwrite"} <= shown
     assert {cli.DEFAULT_MODEL, "edge"} <= shown  # defaults

@@ -9,15 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from glra_jax.atomic_files import check_writable
 from glra_jax.commands.deblur_options import Deblur, check_numbers, check_outputs
-from glra_jax.commands.one_photo import Bench, FileKernel, file_kernel, told_inverse, white_of
+from glra_jax.commands.one_photo import (
+    Bench,
+    FileKernel,
+    file_kernel,
+    known_of,
+    told_inverse,
+    white_of,
+)
 from glra_jax.commands.plan import Job, Plan, make_folder, plan
 from glra_jax.commands.previews import preview_path, write_preview
 from glra_jax.commands.progress import Progress
 from glra_jax.model_files import load_model
-from glra_jax.photo_files import check_output, read_kernel, read_photo, write_photo
+from glra_jax.photo_files import check_output, read_kernel, read_mask, read_photo, write_photo
 from glra_jax.programs import MISTAKES, one_line
 
 # What one photograph may go wrong by, and the next need not.
@@ -47,22 +55,28 @@ def _deblur_one(options: Deblur, output: Path) -> None:
     if preview is not None:
         check_writable(preview, overwrite=options.overwrite)
     check_numbers(options)
-    white = white_of(options, path, photo)
+    mask = _mask(options)
+    known = known_of(options, path, photo, mask)
+    white = white_of(options, path, photo, known)
     raw = read_kernel(options.kernel)
     model = load_model(options.model)
-    bench = Bench(options, model, told_inverse(options, model), many=False)
+    bench = Bench(options, model, told_inverse(options, model), mask, many=False)
     kernel = file_kernel(options, options.kernel, raw, model.architecture)
     for line in (*photo.notes, f"{path}: {photo.colour.shape}, {photo.colour.dtype}"):
         print(line)
     for line in kernel.described:
         print(line)
     started = time.perf_counter()
-    restored = bench.restore(path, photo, kernel.values, white=white, say=print)
+    restored = bench.restore(path, photo, kernel.values, white=white, known=known, say=print)
     write_photo(restored, output, overwrite=options.overwrite)
     print(f"{output}: written after {time.perf_counter() - started:.1f} s")
     if preview is not None:
         write_preview(photo, restored, preview, white=white, overwrite=options.overwrite)
         print(f"{preview}: before and after")
+
+
+def _mask(options: Deblur) -> np.ndarray | None:
+    return None if options.mask is None else read_mask(options.mask)
 
 
 @dataclass
@@ -82,8 +96,9 @@ def _deblur_many(options: Deblur, folder: Path) -> None:
     found = plan(options, folder)
     one_for_all = not options.kernel.is_dir()
     raw = read_kernel(options.kernel) if one_for_all else None
+    mask = _mask(options)
     model = load_model(options.model)
-    bench = Bench(options, model, told_inverse(options, model), many=True)
+    bench = Bench(options, model, told_inverse(options, model), mask, many=True)
     common = None
     if raw is not None:
         common = file_kernel(options, options.kernel, raw, model.architecture)
@@ -132,7 +147,7 @@ def _restore_job(
     if done and not options.overwrite:
         progress.say(f"{place}, {job.output}: exists, skipped (--overwrite to restore it again)")
         if job.preview is not None and not os.path.lexists(job.preview):
-            _preview_of_files(options, job, job.preview)
+            _preview_of_files(bench, job, job.preview)
             progress.say(f"{job.preview}: before, and what was found in {job.output}")
         return False
     started = time.perf_counter()
@@ -140,7 +155,8 @@ def _restore_job(
     check_output(photo, job.output, overwrite=options.overwrite)
     if job.preview is not None:
         check_writable(job.preview, overwrite=options.overwrite)
-    white = white_of(options, job.photo, photo)
+    known = known_of(options, job.photo, photo, bench.mask)
+    white = white_of(options, job.photo, photo, known)
     kernel = common
     if kernel is None:
         raw = read_kernel(job.kernel)
@@ -149,7 +165,9 @@ def _restore_job(
             progress.say(line)
     for line in photo.notes:
         progress.say(line)
-    restored = bench.restore(job.photo, photo, kernel.values, white=white, say=progress.say)
+    restored = bench.restore(
+        job.photo, photo, kernel.values, white=white, known=known, say=progress.say
+    )
     write_photo(restored, job.output, overwrite=options.overwrite)
     if job.preview is not None:
         write_preview(photo, restored, job.preview, white=white, overwrite=options.overwrite)
@@ -158,17 +176,18 @@ def _restore_job(
     return True
 
 
-def _preview_of_files(options: Deblur, job: Job, preview: Path) -> None:
+def _preview_of_files(bench: Bench, job: Job, preview: Path) -> None:
     """Writes the preview of a photograph that was restored before."""
+    options = bench.options
     before, after = read_photo(job.photo, page=options.page), read_photo(job.output)
     if before.colour.shape != after.colour.shape or before.colour.dtype != after.colour.dtype:
         raise ValueError(
             f"{job.output} is no restoration of {job.photo}: it has other pixels, "
             f"{after.colour.dtype}{after.colour.shape}; allow it to be replaced by --overwrite"
         )
-    write_preview(
-        before, after, preview, white=white_of(options, job.photo, before), overwrite=False
-    )
+    known = known_of(options, job.photo, before, bench.mask)
+    white = white_of(options, job.photo, before, known)
+    write_preview(before, after, preview, white=white, overwrite=False)
 
 
 @contextmanager

@@ -42,6 +42,9 @@ class Deblur:
         that the file can hold if not given, 1 for floating point. The result has the same unit.
       light: Where the blur was: in the values as the file holds them, or in the light that they
         stand for as sRGB, as in cameras.
+      mask: Image or .npy file of the photograph's size: 0, or black, where pixels are no data, such
+        as dead ones, and one other value where they count. They are restored from those around. Of
+        many photographs it is the mask of each. Pixels that are NaN in FITS are masked in any case.
       page: Which page, frame or FITS extension of the photograph, from 1 on, if there are several.
       kernel_background: Whether to subtract what is not black around the kernel.
       overwrite: Allow files to be replaced.
@@ -61,6 +64,7 @@ class Deblur:
     regularization: float | None = None
     scale: float | None = None
     light: Literal["srgb", "linear"] = "srgb"
+    mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     page: int | None = None
     kernel_background: Literal["keep", "subtract"] = "keep"
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -17,6 +17,7 @@ from glra_jax.jpeg_files import pixel_noise
 from glra_jax.kernel_backgrounds import background_share, without_background
 from glra_jax.kernels import normalize_kernel
 from glra_jax.light import noise_in_linear_light, to_linear, to_srgb
+from glra_jax.masks import fill_masked
 from glra_jax.model import Model
 from glra_jax.networks import Architecture
 from glra_jax.noise import NoiseModel
@@ -40,18 +41,36 @@ class FileKernel:
     described: tuple[str, ...]
 
 
-def white_of(options: Deblur, path: Path, photo: Photo) -> float:
+def known_of(options: Deblur, path: Path, photo: Photo, mask: np.ndarray | None) -> np.ndarray:
+    """Where a photograph is data, `(H, W)`; raises for values that are not finite there."""
+    shape = photo.colour.shape[:2]
+    if mask is not None and mask.shape != shape:
+        sizes = ["×".join(map(str, size)) for size in (mask.shape, shape)]
+        raise ValueError(
+            f"--mask {options.mask} has {sizes[0]} pixels, and {path} {sizes[1]}; give one of its "
+            f"size"
+        )
+    known = np.ones(shape, bool) if photo.known is None else photo.known
+    known = known if mask is None else known & mask
+    if not known.any():
+        raise ValueError(f"{path} has no pixel that is data: all are NaN, or masked by --mask")
+    values = photo.colour[known]
+    if bad := int(values.size - np.isfinite(values).sum()):
+        raise ValueError(
+            f"{path} holds {bad} NaN or infinite values of {photo.colour.size}; replace them, or "
+            f"name the file of a mask of them, --mask"
+        )
+    return known
+
+
+def white_of(options: Deblur, path: Path, photo: Photo, known: np.ndarray) -> float:
     """Value of white; raises for floating-point values that no white is known of."""
     if options.scale is not None:
         return options.scale
     if photo.colour.dtype != np.float32:
         return float(np.iinfo(photo.colour.dtype).max)
-    if not np.isfinite(photo.colour).all():
-        bad = int(photo.colour.size - np.isfinite(photo.colour).sum())
-        raise ValueError(
-            f"{path} holds {bad} NaN or infinite values of {photo.colour.size}; replace them"
-        )
-    low, high = float(photo.colour.min()), float(photo.colour.max())
+    values = photo.colour[known]
+    low, high = float(values.min()), float(values.max())
     if low < -1.0 or high > 2.0:
         raise ValueError(
             f"{path} has values from {low:.4g} to {high:.4g}, and white is 1 in floating-point "
@@ -100,6 +119,7 @@ class Bench:
       options: of the command.
       model: the model.
       inverse: in place of the model's own, or None.
+      mask: where photographs are data, as `--mask` says; None everywhere.
       many: whether photographs share tiles of few sizes; the best tile of each if not.
       prepared: restorers by tile and size of the kernel.
     """
@@ -107,11 +127,19 @@ class Bench:
     options: Deblur
     model: Model
     inverse: Inverse | None
+    mask: np.ndarray | None
     many: bool
     prepared: dict[tuple[tuple[int, int], tuple[int, int]], Restorer] = field(default_factory=dict)
 
     def restore(
-        self, path: Path, photo: Photo, kernel: jax.Array, *, white: float, say: Say
+        self,
+        path: Path,
+        photo: Photo,
+        kernel: jax.Array,
+        *,
+        white: float,
+        known: np.ndarray,
+        say: Say,
     ) -> Photo:
         """Restores a photograph.
 
@@ -120,6 +148,7 @@ class Bench:
           photo: the photograph.
           kernel: its blur.
           white: value of white in it.
+          known: where it is data, see `known_of`.
           say: takes lines on what is done.
 
         Returns:
@@ -129,16 +158,24 @@ class Bench:
           ValueError: one that cannot be restored, or whose restoration is not finite.
         """
         options = self.options
-        blurred = photo.colour.astype(np.float32) / np.float32(white)
+        mask = None if known.all() else known
+        if mask is not None:
+            nan = photo.known is not None
+            why = " and ".join(["NaN"] * nan + [f"--mask {options.mask}"] * (self.mask is not None))
+            say(
+                f"{path}: {np.sum(~known)} of {known.size} pixels are no data ({why}); they are "
+                f"restored from those around"
+            )
+        blurred = fill_masked(photo.colour.astype(np.float32), mask) / np.float32(white)
         noise: float | np.ndarray | NoiseModel | None = self._noise(
-            path, photo, blurred, kernel, say
+            path, photo, blurred, mask, kernel, say
         )
         if options.light == "linear":
             blurred = to_linear(blurred)
             if noise is not None and not isinstance(noise, NoiseModel):
                 noise = noise_in_linear_light(noise)
         restorer = self._restorer(photo, kernel, noise)
-        restored = restorer(blurred, boundary=options.boundary, progress=not self.many)
+        restored = restorer(blurred, boundary=options.boundary, mask=mask, progress=not self.many)
         if not np.isfinite(restored).all():
             raise ValueError(
                 f"{path} is restored to NaN or infinite values by {options.model}; nothing is "
@@ -167,7 +204,13 @@ class Bench:
         return self.prepared[tile, shape].with_kernel(kernel, noise=noise, inverse=self.inverse)
 
     def _noise(
-        self, path: Path, photo: Photo, blurred: np.ndarray, kernel: jax.Array, say: Say
+        self,
+        path: Path,
+        photo: Photo,
+        blurred: np.ndarray,
+        mask: np.ndarray | None,
+        kernel: jax.Array,
+        say: Say,
     ) -> float | np.ndarray | None:
         """The noise level that is told or estimated, and said; None if nothing depends on it."""
         options, architecture = self.options, self.model.architecture
@@ -176,8 +219,8 @@ class Bench:
             say(f"--noise {options.noise:g} changes nothing: {options.model} restores all alike")
         if options.noise is not None or not needed:
             return options.noise
-        jpeg = pixel_noise(blurred) if photo.jpeg is None else photo.jpeg
-        noise = estimated_levels(blurred, kernel, architecture, jpeg=jpeg)
+        jpeg = pixel_noise(blurred, mask=mask) if photo.jpeg is None else photo.jpeg
+        noise = estimated_levels(blurred, kernel, architecture, jpeg=jpeg, mask=mask)
         levels = ", ".join(f"{100 * level:.2f}" for level in np.atleast_1d(noise))
         seen = f", JPEG's of {100 * jpeg:.2f} % with it" if jpeg > 0 else ""
         say(f"{path}: noise of {levels} %{seen} (--noise to set it)")

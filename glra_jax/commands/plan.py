@@ -67,7 +67,7 @@ def plan(options: Deblur, folder: Path) -> Plan:
         output = folder / _output_name(photo, suffix)
         preview = preview_path(output) if options.preview else None
         jobs.append(Job(photo, kernel, output, preview))
-    _check_names(jobs)
+    _check_names(jobs, options.mask)
     return Plan(tuple(jobs), tuple(notes))
 
 
@@ -116,7 +116,8 @@ def _photographs(options: Deblur, folder: Path) -> tuple[list[Path], list[str]]:
             raise ValueError(
                 f"--output-dir {folder} is the folder of the photographs; choose another"
             )
-        files = [file for file in _files(path) if not _same(file, options.kernel)]
+        besides = (options.kernel,) if options.mask is None else (options.kernel, options.mask)
+        files = [file for file in _files(path) if not any(_same(file, b) for b in besides)]
         photos = [file for file in files if _is_photograph(file)]
         if not photos:
             raise FileNotFoundError(f"the folder {path} holds no photographs")
@@ -146,9 +147,10 @@ def _kernels(kernel: Path, photos: list[Path]) -> list[Path]:
     return [by_stem[_stem(photo)][0] for photo in photos]
 
 
-def _check_names(jobs: list[Job]) -> None:
+def _check_names(jobs: list[Job], mask: Path | None) -> None:
     """Raises ValueError where a file would be written twice, or is one of those to read."""
     read = {os.path.realpath(path) for job in jobs for path in (job.photo, job.kernel)}
+    read |= set() if mask is None else {os.path.realpath(mask)}
     taken: dict[str, Job] = {}
     for job in jobs:
         for path in (job.output, job.preview):
