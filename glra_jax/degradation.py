@@ -16,6 +16,13 @@ A third one is what photographs from cameras have gone through, each to another 
   that grows with brightness, exposures from dark to 1.2, saturation, 8 bits and JPEG. The truth is
   the saturated scene.
 
+A fourth one is what a sensor that counts photons makes of light, which nothing else happens to:
+
+* `"poisson"`: the image is blurred, photons are drawn by Poisson's distribution, Gaussian noise of
+  reading out is added, and the sum is clipped. `noise` is a `glra_jax.NoiseModel`, such as
+  `NoiseModel.of_sensor(full_well=5000, read_noise=3)`; a number is the standard deviation at middle
+  grey of photons alone. The truth is the image as it was.
+
 A new protocol, as another noise, is a record in that list; every program then knows it by its name.
 """
 
@@ -27,10 +34,12 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from glra_jax import validation
 from glra_jax.blurring import batched, blur, unbatched
 from glra_jax.camera import ImagePair, camera_pair
+from glra_jax.noise import NoiseModel, add_noise, mean_level
 
 PAPER_GAIN = 1.2
 RELEASE_GAINS = (1.0, 1.2)
@@ -54,15 +63,19 @@ class Degradation:
       draw_gain: `draw_gain(key, count)` draws the unknown brightness factors of `count` images from
         the key that `degrade` is given; None where there are none.
       mean_gain: The mean of those factors.
+      noise_model: `noise_model(noise)` gives the model of noise that grows with brightness, of a
+        level or of a model, which the protocol takes too; None for noise that is the same
+        everywhere.
     """
 
     name: str
     sharp_target: Callable[[Any], jax.Array]
-    add_noise: Callable[[jax.Array, jax.Array, jax.typing.ArrayLike], jax.Array]
+    add_noise: Callable[[jax.Array, jax.Array, Any], jax.Array]
     noise_deviation: Callable[[Any], Any]
     mean_offset: Callable[[Any], Any]
     draw_gain: Callable[[jax.Array, int], jax.Array] | None = None
     mean_gain: float = 1.0
+    noise_model: Callable[[Any], NoiseModel] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ def degraded_pair(
     kernel: jax.Array,
     *,
     protocol: str = "paper",
-    noise: jax.typing.ArrayLike = 0.01,
+    noise: jax.typing.ArrayLike | NoiseModel = 0.01,
     boundary: str = "wrap",
 ) -> ImagePair:
     """Degrades a photograph, and says what became of it; see `degrade`.
@@ -108,16 +121,20 @@ def degraded_pair(
     record = degradation_named(protocol)
     if isinstance(record, DrawnDegradation):
         validation.check_float(x, "x")
-        validation.check_non_negative(noise, "noise")
+        _check_noise(noise, record, x)
         pair = record.draw_pair(key, batched(x)[0], kernel, noise, boundary)
         blurred, sharp = (unbatched(image[None], x.ndim) for image in pair[:2])
         return pair._replace(blurred=blurred, sharp=sharp)
     blurred = degrade(key, x, kernel, protocol=protocol, noise=noise, boundary=boundary)
-    level = jnp.asarray(record.noise_deviation(noise), blurred.dtype)
-    level = jnp.broadcast_to(level, (1 if x.ndim == 2 else x.shape[-1],))
-    return ImagePair(
-        blurred, record.sharp_target(x), level, jnp.zeros_like(level), jnp.asarray(False)
+    if record.noise_model is None:
+        model = NoiseModel(record.noise_deviation(noise))
+    else:
+        model = record.noise_model(noise)
+    level, shot = (
+        jnp.broadcast_to(jnp.asarray(part, blurred.dtype), (1 if x.ndim == 2 else x.shape[-1],))
+        for part in model
     )
+    return ImagePair(blurred, record.sharp_target(x), level, shot, jnp.asarray(False))
 
 
 def degradation_named(name: str) -> Degradation | DrawnDegradation:
@@ -144,7 +161,7 @@ def sharp_target(x: jax.Array, *, protocol: str = "paper") -> jax.Array:
       protocol: a name in `DEGRADATIONS`, as `"paper"` or `"release"`.
 
     Returns:
-      `clip(1.2 x, 0, 1)` for `"paper"`, `x` itself for `"release"`.
+      `clip(1.2 x, 0, 1)` for `"paper"`, `x` itself for `"release"` and `"poisson"`.
 
     Raises:
       TypeError: integer images.
@@ -179,8 +196,8 @@ def noise_deviation(noise: Number, *, protocol: str) -> Number:
       protocol: a name in `DEGRADATIONS`.
 
     Returns:
-      `noise` for `"paper"` and `"camera"`; `noise / √12` for `"release"`, whose noise is uniform in
-      [0, `noise`].
+      `noise` for `"paper"`, `"camera"` and `"poisson"`, there at middle grey; `noise / √12` for
+      `"release"`, whose noise is uniform in [0, `noise`].
 
     Raises:
       ValueError: unknown protocol.
@@ -197,18 +214,22 @@ def degrade(
     kernel: jax.Array,
     *,
     protocol: str = "paper",
-    noise: jax.typing.ArrayLike = 0.01,
+    noise: jax.typing.ArrayLike | NoiseModel = 0.01,
     boundary: str = "wrap",
 ) -> jax.Array:
     """Blurs photographs, adds noise and saturates, by a protocol (module docstring).
+
+    Works under `jit`, `vmap`, and `grad` with respect to image and kernel; slopes of photons that
+    are drawn are those of their mean.
 
     Args:
       key: PRNG key; the same key and image give the same result to the bit.
       x: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` in [0, 1].
       kernel: blur kernel, `(h, w)`, sum 1.
       protocol: a name in `DEGRADATIONS`, as `"paper"` or `"release"`.
-      noise: standard deviation (`"paper"`) or largest value (`"release"`) of the noise; may be
-        traced.
+      noise: standard deviation (`"paper"`; at middle grey `"camera"` and `"poisson"`) or largest
+        value (`"release"`) of the noise; for `"poisson"` also a `NoiseModel`, of scalars or one a
+        channel. May be traced.
       boundary: see `blur`.
 
     Returns:
@@ -216,10 +237,11 @@ def degrade(
 
     Raises:
       TypeError: integer images or kernels.
-      ValueError: what `blur` refuses, an unknown protocol, or negative noise.
+      ValueError: what `blur` refuses, an unknown protocol, negative noise, or a `NoiseModel` for a
+        protocol that takes none.
     """
     degradation = degradation_named(protocol)
-    validation.check_non_negative(noise, "noise")
+    _check_noise(noise, degradation, x)
     if isinstance(degradation, DrawnDegradation):
         validation.check_image(x, "x")
         pair = partial(degraded_pair, protocol=protocol, noise=noise, boundary=boundary)
@@ -236,6 +258,29 @@ def degrade(
     return jnp.clip(y, 0.0, 1.0)
 
 
+def _check_noise(
+    noise: jax.typing.ArrayLike | NoiseModel, record: Degradation | DrawnDegradation, x: jax.Array
+) -> None:
+    """Raises what `degrade` says of the noise."""
+    if not isinstance(noise, NoiseModel):
+        validation.check_non_negative(noise, "noise")
+        return
+    if isinstance(record, DrawnDegradation) or record.noise_model is None:
+        raise ValueError(
+            f"noise of protocol {record.name!r} is one level, got {noise}; a NoiseModel is for "
+            f'protocol "poisson"'
+        )
+    validation.check_array(x, "x")
+    shapes = ((),) if x.ndim == 2 else ((), (x.shape[-1],))
+    for name, value in noise._asdict().items():
+        validation.check_non_negative(value, f"noise.{name}")
+        if np.shape(value) not in shapes:
+            raise ValueError(
+                f"noise.{name} must be a scalar, or one for each channel of x of shape {x.shape}, "
+                f"got shape {np.shape(value)}"
+            )
+
+
 def _brighten(x: jax.Array) -> jax.Array:
     return jnp.clip(PAPER_GAIN * x, 0.0, 1.0)
 
@@ -250,6 +295,19 @@ def _add_gaussian(key: jax.Array, y: jax.Array, noise: jax.typing.ArrayLike) -> 
 
 def _add_uniform(key: jax.Array, y: jax.Array, noise: jax.typing.ArrayLike) -> jax.Array:
     return y + noise * jax.random.uniform(key, y.shape, y.dtype)
+
+
+def _photons(noise: jax.typing.ArrayLike | NoiseModel) -> NoiseModel:
+    """The model itself, or that of photons alone whose noise at middle grey is a number."""
+    if isinstance(noise, NoiseModel):
+        return noise
+    return NoiseModel(0.0, 2.0 * jnp.square(noise))
+
+
+def _add_poisson(
+    key: jax.Array, y: jax.Array, noise: jax.typing.ArrayLike | NoiseModel
+) -> jax.Array:
+    return add_noise(key, y, _photons(noise))
 
 
 _RECORDS = (
@@ -270,6 +328,14 @@ _RECORDS = (
         mean_gain=sum(RELEASE_GAINS) / 2,
     ),
     DrawnDegradation("camera", camera_pair),
+    Degradation(
+        "poisson",
+        sharp_target=_keep,
+        add_noise=_add_poisson,
+        noise_deviation=mean_level,
+        mean_offset=lambda noise: 0.0,
+        noise_model=_photons,
+    ),
 )
 DEGRADATIONS: dict[str, Degradation | DrawnDegradation] = {
     record.name: record for record in _RECORDS

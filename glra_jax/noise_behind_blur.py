@@ -141,7 +141,7 @@ def _lowest_at_mean_brightness(
     return jnp.where(few | ~jnp.any(around), overall, found)
 
 
-def middle(images: Any) -> Any:
+def middle(images: Any, known: Any = None) -> tuple[Any, Any]:
     """Cuts out of `(N, H, W, C)` what is enough to estimate the noise, of one of few sizes.
 
     Little has to be compiled for them. Images of less than 64 pixels are left as they are; so are

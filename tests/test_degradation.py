@@ -15,9 +15,11 @@ from glra_jax.degradation import (
     DEGRADATIONS,
     Degradation,
     degradation_named,
+    degraded_pair,
     noise_deviation,
     release_gain,
 )
+from glra_jax.noise_behind_blur import estimate_noise_behind_blur
 
 SHAPES = ((3, 3), (4, 4), (5, 2), (1, 6), (7, 9))
 NUMPY_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
@@ -221,6 +223,147 @@ def test_degraded_images_are_saturated(protocol):
     assert (y == 1.0).mean() > 0.1
 
 
+# --- photons -------------------------------------------------------------------------------------
+
+SENSOR = gx.NoiseModel.of_sensor(full_well=400.0, read_noise=2.0)
+photographed = jax.jit(partial(gx.degrade, protocol="poisson"))
+
+
+def test_photons_are_counted_by_poissons_distribution():
+    """Without noise of reading out, counts of a flat image are exactly his."""
+    x, kernel = jnp.full((2, 64, 64, 3), 0.05), jnp.ones((1, 1))
+    y = photographed(jax.random.key(0), x, kernel, noise=gx.NoiseModel(0.0, 1 / 100))
+    counts = 100.0 * np.float64(y)
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-4)
+    numbers = np.bincount(np.round(counts).astype(int).ravel(), minlength=20)
+    expected = counts.size * scipy.stats.poisson(5).pmf(np.arange(len(numbers)))
+    often = expected > 5
+    assert (
+        scipy.stats.chisquare(
+            [*numbers[often], numbers[~often].sum()],
+            [*expected[often], counts.size - expected[often].sum()],
+        ).pvalue
+        > 0.01
+    )
+    uncorrelated(counts)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [SENSOR, gx.NoiseModel(0.03), gx.NoiseModel(0.0, 1e-7), gx.NoiseModel(0.01, 1e-10), 0.03],
+)
+def test_mean_and_variance_are_those_of_the_model(noise):
+    """At three brightnesses, also where counts are too many for Poisson's distribution."""
+    x = jnp.broadcast_to(jnp.array([0.2, 0.5, 0.8]), (2, 64, 64, 3))
+    y = np.float64(photographed(jax.random.key(0), x, jnp.ones((1, 1)), noise=noise))
+    model = noise if isinstance(noise, gx.NoiseModel) else gx.NoiseModel(0.0, 2 * noise**2)
+    variance = model.level**2 + model.shot * np.array([0.2, 0.5, 0.8])
+    error = (y - np.asarray(x)) / np.sqrt(variance)
+    count = error[..., 0].size
+    np.testing.assert_allclose(error.mean(axis=(0, 1, 2)), 0.0, atol=4 / np.sqrt(count))
+    np.testing.assert_allclose(error.var(axis=(0, 1, 2)), 1.0, atol=5 * np.sqrt(2 / count))
+    pair = degraded_pair(jax.random.key(0), x[0], jnp.ones((1, 1)), protocol="poisson", noise=noise)
+    np.testing.assert_allclose(pair.noise**2 + pair.shot * x[0, 0, 0], variance, rtol=1e-5)
+    np.testing.assert_array_equal(pair.sharp, x[0])
+    middle = noise_deviation(noise, protocol="poisson")
+    assert float(middle) ** 2 == pytest.approx(variance[1], rel=1e-5)
+
+
+def test_a_sensor_is_told_by_its_electrons():
+    assert SENSOR.level == 2.0 / 400.0
+    assert SENSOR.shot == 1.0 / 400.0
+    by_channel = gx.NoiseModel(jnp.array([0.0, 0.02, 0.04]), jnp.array([0.0, 0.0, 1e-3]))
+    x = jnp.full((2, 64, 64, 3), 0.5)
+    y = np.float64(photographed(jax.random.key(3), x, jnp.ones((1, 1)), noise=by_channel))
+    found = y.std(axis=(0, 1, 2))
+    assert found[0] == 0.0
+    np.testing.assert_allclose(found[1:], [0.02, np.sqrt(0.04**2 + 5e-4)], rtol=0.04)
+
+
+def test_slopes_of_photons_are_those_of_their_mean(photograph):
+    x, kernel = 0.2 + 0.5 * jnp.asarray(photograph[:20, :24]), asymmetric_kernel((3, 3))
+    weights = jax.random.normal(jax.random.key(1), x.shape)
+
+    def total(x, noise):
+        y = gx.degrade(jax.random.key(0), x, kernel, protocol="poisson", noise=noise)
+        return jnp.sum(weights * y)
+
+    noise = gx.NoiseModel(1e-3, 1e-5)  # so little that nothing is clipped
+    found, of_noise = jax.jit(jax.grad(total, argnums=(0, 1)))(x, noise)
+    expected = jax.grad(lambda x: jnp.sum(weights * gx.blur(x, kernel)))(x)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    step = 1e-3
+    change = total(x, noise._replace(level=1e-3 + step)) - total(x, noise)
+    assert float(of_noise.level) == pytest.approx(float(change) / step, rel=1e-2)
+    assert float(of_noise.shot) == 0.0
+
+
+def restorations_of_photons(model, sharp):
+    """PSNR of a scene restored by the sensor's noise, by an estimate, and by other noise."""
+    sensor = gx.NoiseModel.of_sensor(full_well=500.0, read_noise=3.0)
+    kernel = gx.motion_kernel(jax.random.key(5), size=15)
+    y = photographed(jax.random.key(4), sharp, kernel, noise=sensor)
+    flat = photographed(jax.random.key(4), jnp.full_like(sharp, 0.6), kernel, noise=sensor)
+    estimate = jax.jit(estimate_noise_behind_blur)
+    at_grey = np.sqrt(sensor.level**2 + sensor.shot * 0.6)
+    np.testing.assert_allclose(estimate(flat, kernel), at_grey, rtol=0.08)
+    estimated = estimate(y, kernel)
+    at_mean = np.sqrt(sensor.level**2 + sensor.shot * y.mean(axis=(0, 1)))
+    assert np.all((0.7 * at_mean < estimated) & (estimated < at_mean)), (estimated, at_mean)
+    restore = jax.jit(lambda noise: gx.deconvolve(y, kernel, model, boundary="wrap", noise=noise))
+    shot = jnp.float32(sensor.shot)
+    models = {
+        "told": gx.NoiseModel(jnp.full(3, sensor.level), shot),
+        "estimated": gx.NoiseModel(estimated, 0.0 * shot),
+        "read": gx.NoiseModel(jnp.full(3, sensor.level), 0.0 * shot),
+        "much": gx.NoiseModel(jnp.full(3, sensor.level), 30.0 * shot),
+    }
+    scores = {name: float(gx.psnr(restore(noise), sharp)) for name, noise in models.items()}
+    return scores | {"blurred": float(gx.psnr(y, sharp))}
+
+
+def test_noise_of_photons_is_estimated_and_told(colour_photograph):
+    """The estimate is that of the calmest parts, which are dark ones in a scene; it will do."""
+    model = gx.initial_model(jax.random.key(0), gx.Unrolled(stages=1, features=2, blocks=1), {})
+    scores = restorations_of_photons(model, 0.9 * jnp.asarray(colour_photograph))
+    assert scores["estimated"] == pytest.approx(scores["told"], abs=2.0), scores
+    assert scores["told"] > scores["read"] + 5.0, scores
+
+
+@pytest.mark.slow
+def test_the_default_model_restores_what_photons_have_left(colour_photograph):
+    scores = restorations_of_photons(
+        gx.load_model("unrolled"), 0.9 * jnp.asarray(colour_photograph)
+    )
+    assert scores["told"] > scores["blurred"] + 3.0, scores
+    assert scores["told"] > scores["much"] + 1.5, scores
+    assert scores["estimated"] > scores["told"] - 0.5, scores
+
+
+@pytest.mark.parametrize(
+    ("protocol", "noise", "quoted"),
+    [
+        ("paper", gx.NoiseModel(0.01), r"protocol 'paper' is one level, got NoiseModel"),
+        ("camera", gx.NoiseModel(0.01), r"protocol 'camera' is one level"),
+        ("poisson", gx.NoiseModel(-0.01), r"noise\.level must be .*got -0\.01"),
+        ("poisson", gx.NoiseModel(0.01, np.nan), r"noise\.shot must be .*got nan"),
+        ("poisson", gx.NoiseModel(0.01, np.ones(2)), r"noise\.shot must be a scalar.*\(2,\)"),
+        ("poisson", -0.01, r"noise must be .*got -0\.01"),
+    ],
+)
+def test_noise_that_a_protocol_does_not_take(protocol, noise, quoted):
+    with pytest.raises(ValueError, match=quoted):
+        gx.degrade(
+            jax.random.key(0),
+            np.full((8, 9, 3), 0.5, np.float32),
+            KERNEL,
+            protocol=protocol,
+            noise=noise,
+        )
+    with pytest.raises(ValueError, match="full_well must be finite and above 0, got 0"):
+        gx.NoiseModel.of_sensor(full_well=0)
+
+
 # --- the registry --------------------------------------------------------------------------------
 
 
@@ -240,10 +383,10 @@ def test_records_say_what_the_noise_and_the_factors_are_like(protocol):
 
 
 def test_protocols_are_listed_by_name():
-    assert tuple(DEGRADATIONS) == ("paper", "release", "camera")
+    assert tuple(DEGRADATIONS) == ("paper", "release", "camera", "poisson")
     assert noise_deviation(0.12, protocol="release") == pytest.approx(0.12 / 12**0.5)
     with pytest.raises(
-        ValueError, match="protocol must be one of paper, release, camera, got 'real'"
+        ValueError, match="protocol must be one of paper, release, camera, poisson, got 'real'"
     ):
         noise_deviation(0.1, protocol="real")
 
@@ -310,7 +453,7 @@ def test_bad_options():
     key = jax.random.key(0)
     with pytest.raises(ValueError, match=r"boundary.*valid, got 'zero'"):
         gx.blur(IMAGE, KERNEL, boundary="zero")
-    with pytest.raises(ValueError, match=r"protocol.*paper, release, camera, got 'text'"):
+    with pytest.raises(ValueError, match=r"protocol.*paper, release, camera, poisson, got 'text'"):
         gx.degrade(key, IMAGE, KERNEL, protocol="text")
     with pytest.raises(ValueError, match=r"protocol.*got 'text'"):
         gx.sharp_target(IMAGE, protocol="text")

@@ -137,7 +137,10 @@ def test_crop_leaves_room_for_the_largest_blur():
         ({"warmup": -1}, "warmup must be at least 0, got -1"),
         ({"seed": -1}, "seed must be from 0 .* got -1"),
         ({"seed": 2**31}, "seed must be from 0 .* got 2147483648"),
-        ({"protocols": ("papre",)}, "protocol must be one of paper, release, camera, got 'papre'"),
+        (
+            {"protocols": ("papre",)},
+            "protocol must be one of paper, release, camera, poisson, got 'papre'",
+        ),
         (
             {"initialization": "shrinkage", "architecture": Glra(features=108)},
             "'shrinkage' needs 109 features .* got 108",
