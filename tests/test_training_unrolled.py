@@ -208,6 +208,26 @@ def test_the_result_is_the_running_average_of_the_weights(packed):
     assert max(jax.tree.leaves(moved)) > 1e-5
 
 
+@pytest.mark.slow
+def test_devices_train_as_one_does(packed):
+    """Two protocols, and FFTs, which devices must make of their own examples alone."""
+    config = replace(CONFIG, batch=8)
+    start = jax.device_get(create_state(config, initial_params(config, {})))
+    found = []
+    for count in (1, 2):
+        mesh = data_mesh(config.batch // 2, jax.devices()[:count])
+        state, photographs = jax.device_put((start, packed), replicated(mesh))
+        step = make_train_step(config, mesh)
+        step = step.lower(state, photographs, {}).compile()
+        assert "all-gather" not in step.as_text()
+        for _ in range(2):
+            state, metrics = step(state, photographs, {})
+        found.append(jax.device_get((state.params, metrics)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *found)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), found[0][0], start.params)
+    assert max(jax.tree.leaves(moved)) > 1e-4
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -44,6 +44,11 @@ def batch_key(seed: int, step: jax.typing.ArrayLike) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), step)
 
 
+def example_keys(config: TrainConfig, step: jax.typing.ArrayLike) -> jax.Array:
+    """The keys of the examples of one step's batch, `(config.batch,)`."""
+    return jax.random.split(batch_key(config.seed, step), config.batch)
+
+
 def training_batch(
     config: TrainConfig,
     step: jax.typing.ArrayLike,
@@ -68,6 +73,26 @@ def make_batch(
 
     Returns:
       The batch.
+    """
+    return make_examples(jax.random.split(key, config.batch), config, photographs, constants)
+
+
+def make_examples(
+    keys: jax.Array, config: TrainConfig, photographs: PackedPhotographs, constants: Constants
+) -> Batch:
+    """Makes training examples, each from a key of its own and by one of the protocols in turn.
+
+    Any part of a batch's keys that begins at a multiple of the number of protocols thus gives the
+    same examples as the whole batch has there.
+
+    Args:
+      keys: PRNG keys `(N,)`, see `example_keys`; N a multiple of the number of protocols.
+      config: of the run.
+      photographs: as for `make_batch`.
+      constants: of the network.
+
+    Returns:
+      N examples.
     """
     architecture, families = config.architecture, config.kernels
     # Blurring with `valid` borders leaves just the patch, of which the network restores the middle.
@@ -118,7 +143,6 @@ def make_batch(
         )
         return Batch(blurred, condition, sharp, inside, pair.linear)
 
-    keys = jax.random.split(key, config.batch)
     count = len(config.protocols)
     parts = [
         jax.vmap(partial(example, protocol=protocol))(keys[index::count])
@@ -126,7 +150,7 @@ def make_batch(
     ]
 
     def taking_turns(*leaves: jax.Array) -> jax.Array:
-        """One example of each protocol after the other, so that devices share all of them."""
+        """One example of each protocol after the other."""
         return jnp.stack(leaves, axis=1).reshape(-1, *leaves[0].shape[1:])
 
     return jax.tree.map(taking_turns, *parts)

@@ -1,8 +1,8 @@
 """Training: state, objective and the data-parallel step.
 
-A step is one jitted function of `(state, photographs, constants)`: it makes its own batch (see
-`glra_jax.training.batches`), shards it over the devices of a mesh and updates the state, whose
-memory it takes over.
+A step is one jitted function of `(state, photographs, constants)`: every device of a mesh makes its
+own share of the batch (see `glra_jax.training.batches`) and its share of the gradient, the mean of
+which updates the state, whose memory the step takes over.
 """
 
 import math
@@ -19,7 +19,7 @@ from glra_jax.degradation import DrawnDegradation, degradation_named, noise_devi
 from glra_jax.light import traced_to_srgb
 from glra_jax.model import Model
 from glra_jax.networks.architecture import Constants, Params, without_margins
-from glra_jax.training.batches import Batch, training_batch
+from glra_jax.training.batches import Batch, example_keys, make_examples
 from glra_jax.training.config import TrainConfig
 from glra_jax.training.losses import LOSSES, squared_loss
 from glra_jax.training.optimizers import learning_rate_schedule, optimizer
@@ -139,22 +139,36 @@ def make_train_step(
     tx = optimizer(config)
     schedule = learning_rate_schedule(config)
     slope = jax.value_and_grad(partial(objective, config=config), has_aux=True)
-    over_data = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    whole, shared = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("data")
+
+    # Every device runs this on its own. Left to the compiler, every device would gather the whole
+    # batch for each FFT, which XLA does not divide, and compute it whole; on CPUs it may then also
+    # choose a layout of the gathered array that its own FFT refuses (RET_CHECK in fft_thunk.cc).
+    @partial(
+        jax.shard_map,
+        mesh=mesh,
+        in_specs=(shared, whole, whole, whole),
+        out_specs=whole,
+        check_vma=False,
+    )
+    def mean_slope(
+        keys: jax.Array, params: Params, photographs: PackedPhotographs, constants: Constants
+    ) -> tuple[Params, jax.Array, jax.Array]:
+        """Gradient, reported loss and number of values an example; means over the batch."""
+        batch = make_examples(keys, config, photographs, constants)
+        (_, loss), gradient = slope(params, batch, constants)
+        count, _, _, channels = batch.sharp.shape
+        counted = jnp.sum(without_margins(batch.inside, config.margins)) * channels / count
+        return jax.lax.pmean((gradient, loss, counted), "data")
 
     @partial(jax.jit, donate_argnums=0, out_shardings=replicated(mesh))
     def train_step(
         state: TrainState, photographs: PackedPhotographs, constants: Constants
     ) -> tuple[TrainState, Metrics]:
-        batch = training_batch(config, state.step, photographs, constants)
-        batch = jax.lax.with_sharding_constraint(batch, over_data)
-        (_, loss), gradient = slope(state.params, batch, constants)
+        keys = example_keys(config, state.step)
+        gradient, loss, values = mean_slope(keys, state.params, photographs, constants)
         updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        values = (
-            jnp.sum(without_margins(batch.inside, config.margins))
-            * batch.sharp.shape[3]
-            / batch.sharp.shape[0]
-        )
         metrics = Metrics(
             loss, -10.0 * jnp.log10(2.0 * loss / values), jnp.asarray(schedule(state.step))
         )
