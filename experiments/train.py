@@ -31,6 +31,7 @@ from glra_jax.training.constants_cache import cached_training_constants, default
 from glra_jax.training.step import (
     Metrics,
     TrainState,
+    check_accumulate,
     create_state,
     data_mesh,
     initial_params,
@@ -57,11 +58,12 @@ def main(arguments: list[str] | None = None) -> None:
 def train(options: TrainOptions) -> None:
     """Trains, or goes on training, and leaves everything in the work directory."""
     config, folder = options.config, options.folder
+    mesh = data_mesh(config.batch // len(config.protocols))
+    check_accumulate(options.accumulate, config, mesh)
     initial = None if options.initial is None else load_model(options.initial)
     adopted = None if initial is None else adopt(config, initial)
     photographs = load_packed(options)
     description = describe_run(config, photographs, initial)
-    mesh = data_mesh(config.batch // len(config.protocols))
     print(f"{len(mesh.devices.flat)} of {jax.device_count()} {jax.default_backend()} device(s)")
 
     with (
@@ -74,7 +76,7 @@ def train(options: TrainOptions) -> None:
         config_file = folder / "config.json"
         write_atomically(config_file, config_text(config).encode(), overwrite=True)
         photographs = jax.device_put(photographs, replicated(mesh))
-        train_step = make_train_step(config, mesh)
+        train_step = make_train_step(config, mesh, accumulate=options.accumulate)
         first = int(state.step)
         bar = tqdm(total=config.steps, initial=first, unit="step", desc="training", smoothing=0.1)
         with (

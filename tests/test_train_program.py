@@ -42,8 +42,8 @@ folders, arguments = sys.argv[1:3], sys.argv[3:]
 program.report = lambda *_: None
 program.main([*arguments, "--workdir", folders[0]])
 
-def make_train_step(config, mesh, make=program.make_train_step):
-    inner = make(config, mesh)
+def make_train_step(config, mesh, make=program.make_train_step, **options):
+    inner = make(config, mesh, **options)
     def train_step(*arguments):
         new = jax.block_until_ready(inner(*arguments))
         if new[0].step == 13:

@@ -416,12 +416,12 @@ def test_mesh_can_be_told_its_devices():
 # --- the training step -------------------------------------------------------------------------
 
 
-def run(count, start, packed, basis, *, steps):
+def run(count, start, packed, basis, *, steps, accumulate=1):
     """Trains on so many devices; states and metrics after every step, on the host."""
     mesh = data_mesh(CONFIG.batch, jax.devices()[:count])
     assert mesh.size == count
     state, packed, basis = jax.device_put((start, packed, basis), replicated(mesh))
-    step = make_train_step(CONFIG, mesh)
+    step = make_train_step(CONFIG, mesh, accumulate=accumulate)
     history = []
     for _ in range(steps):
         before = state
@@ -437,9 +437,13 @@ def trained(starts, packed, basis):
     return run(1, starts["glra"], packed, basis, steps=CONFIG.steps)
 
 
-def test_four_devices_train_as_one_does(starts, packed, basis, trained):
+@pytest.mark.parametrize(("devices", "accumulate"), [(4, 1), (2, 2)])
+def test_a_batch_in_parts_trains_as_a_whole_one(
+    starts, packed, basis, trained, devices, accumulate
+):
+    """Its parts on several devices at once, and on each one after the other."""
     start = starts["glra"]
-    history = run(4, start, packed, basis, steps=3)
+    history = run(devices, start, packed, basis, steps=3, accumulate=accumulate)
     for (_, sharded), (_, single) in zip(history, trained[:3], strict=True):
         np.testing.assert_allclose(sharded, single, rtol=1e-5)
     sharded, state = history[2][0], trained[2][0]
@@ -448,6 +452,20 @@ def test_four_devices_train_as_one_does(starts, packed, basis, trained):
     for a, b, untrained in zip(*leaves, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
         assert np.abs(b - untrained).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "batch", "protocols", "message"),
+    [
+        (3, 4, 1, "divide the 2 examples that a device has in a batch of 4 on 2 devices, got 3"),
+        (4, 8, 2, "divide the 2 examples of each of 2 protocols that a device .* of 8 .* got 4"),
+        (0, 4, 1, "accumulate must be at least 1, got 0"),
+    ],
+)
+def test_a_share_that_cannot_be_divided_is_refused(accumulate, batch, protocols, message):
+    config = replace(CONFIG, batch=batch, protocols=("paper", "release")[:protocols])
+    with pytest.raises(ValueError, match=message):
+        make_train_step(config, data_mesh(4, jax.devices()[:2]), accumulate=accumulate)
 
 
 def test_step_reports_the_loss_before_its_update(starts, draw, basis, trained):

@@ -209,15 +209,15 @@ def test_the_result_is_the_running_average_of_the_weights(packed):
 
 
 @pytest.mark.slow
-def test_devices_train_as_one_does(packed):
+def test_devices_and_parts_train_as_one_device_does(packed):
     """Two protocols, and FFTs, which devices must make of their own examples alone."""
     config = replace(CONFIG, batch=8)
     start = jax.device_get(create_state(config, initial_params(config, {})))
     found = []
-    for count in (1, 2):
+    for count, accumulate in ((1, 1), (2, 2)):
         mesh = data_mesh(config.batch // 2, jax.devices()[:count])
         state, photographs = jax.device_put((start, packed), replicated(mesh))
-        step = make_train_step(config, mesh)
+        step = make_train_step(config, mesh, accumulate=accumulate)
         step = step.lower(state, photographs, {}).compile()
         assert "all-gather" not in step.as_text()
         for _ in range(2):

@@ -45,6 +45,8 @@ class TrainOptions(Generic[A]):
       cache: Folder that keeps what is fitted, such as bases; the user's cache folder if not given.
       checkpoint_every: Steps between checkpoints, at least 1.
       log_every: Steps between rows of metrics, at least 1.
+      accumulate: Parts, one after the other, of what each device has of a batch, at least 1: saves
+        memory, and the gradient is that of the whole batch.
     """
 
     config: Annotated[TrainConfig[A], tyro.conf.arg(name="")]
@@ -58,10 +60,12 @@ class TrainOptions(Generic[A]):
     cache: Path | None = None
     checkpoint_every: int = 50
     log_every: int = 10
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         validation.check_size(self.checkpoint_every, "checkpoint_every")
         validation.check_size(self.log_every, "log_every")
+        validation.check_size(self.accumulate, "accumulate")
         dataset_named(self.dataset)  # raises for an unknown one
 
     @property

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from glra_jax import validation
 from glra_jax.datasets.packing import PackedPhotographs
 from glra_jax.degradation import DrawnDegradation, degradation_named, noise_deviation
 from glra_jax.light import traced_to_srgb
@@ -123,19 +124,37 @@ def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
+def check_accumulate(accumulate: int, config: TrainConfig, mesh: jax.sharding.Mesh) -> None:
+    """Raises unless a device's share of a batch can be divided into so many parts."""
+    validation.check_size(accumulate, "accumulate")
+    share = config.batch // mesh.size // len(config.protocols)
+    if share % accumulate:
+        each = f" of each of {len(config.protocols)} protocols" * (len(config.protocols) > 1)
+        raise ValueError(
+            f"accumulate must divide the {share} examples{each} that a device has in a batch of "
+            f"{config.batch} on {mesh.size} devices, got {accumulate}"
+        )
+
+
 def make_train_step(
-    config: TrainConfig, mesh: jax.sharding.Mesh
+    config: TrainConfig, mesh: jax.sharding.Mesh, *, accumulate: int = 1
 ) -> Callable[[TrainState, PackedPhotographs, Constants], tuple[TrainState, Metrics]]:
     """Builds the training step of a run.
 
     Args:
       config: of the run.
       mesh: from `data_mesh`; state, photographs and constants must be replicated over it.
+      accumulate: parts that a device makes its share of the batch in, one after the other, to save
+        memory. The gradient is that of the whole batch, to rounding.
 
     Returns:
       A jitted function `(state, photographs, constants) -> (state, metrics)`. The old state is
       donated: do not use it again.
+
+    Raises:
+      ValueError: the examples of a device cannot be divided into so many parts.
     """
+    check_accumulate(accumulate, config, mesh)
     tx = optimizer(config)
     schedule = learning_rate_schedule(config)
     slope = jax.value_and_grad(partial(objective, config=config), has_aux=True)
@@ -155,11 +174,28 @@ def make_train_step(
         keys: jax.Array, params: Params, photographs: PackedPhotographs, constants: Constants
     ) -> tuple[Params, jax.Array, jax.Array]:
         """Gradient, reported loss and number of values an example; means over the batch."""
-        batch = make_examples(keys, config, photographs, constants)
-        (_, loss), gradient = slope(params, batch, constants)
-        count, _, _, channels = batch.sharp.shape
-        counted = jnp.sum(without_margins(batch.inside, config.margins)) * channels / count
-        return jax.lax.pmean((gradient, loss, counted), "data")
+
+        def of_examples(keys: jax.Array) -> tuple[Params, jax.Array, jax.Array]:
+            batch = make_examples(keys, config, photographs, constants)
+            (_, loss), gradient = slope(params, batch, constants)
+            count, _, _, channels = batch.sharp.shape
+            counted = jnp.sum(without_margins(batch.inside, config.margins)) * channels / count
+            return gradient, loss, counted
+
+        if accumulate == 1:
+            mean = of_examples(keys)
+        else:
+            parts = keys.reshape(accumulate, -1)
+            zero = jax.tree.map(
+                lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_examples, parts[0])
+            )
+            total, _ = jax.lax.scan(
+                lambda total, part: (jax.tree.map(jnp.add, total, of_examples(part)), None),
+                zero,
+                parts,
+            )
+            mean = jax.tree.map(lambda x: x / accumulate, total)
+        return jax.lax.pmean(mean, "data")
 
     @partial(jax.jit, donate_argnums=0, out_shardings=replicated(mesh))
     def train_step(
