@@ -1,5 +1,6 @@
 """Trains the deconvolution network: `python -m experiments.train --help`."""
 
+import contextlib
 import csv
 import io
 import json
@@ -7,9 +8,9 @@ import logging
 import time
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -18,7 +19,16 @@ from experiments.training_runs.held_out import restore_held_out, score_table
 from experiments.training_runs.lock import only_run_in
 from experiments.training_runs.options import TrainOptions, describe_run, parse
 from experiments.training_runs.photographs import load_packed
-from experiments.training_runs.stopping import stop_on_request
+from experiments.training_runs.processes import (
+    check_same,
+    ended_at_once,
+    from_first,
+    is_first,
+    joined,
+    part,
+    together,
+)
+from experiments.training_runs.stopping import StopRequest, stop_on_request
 from glra_jax.atomic_files import write_atomically
 from glra_jax.input_files import check_is_file
 from glra_jax.model import Model, abstract_model
@@ -37,6 +47,7 @@ from glra_jax.training.step import (
     initial_params,
     is_finite,
     make_train_step,
+    replicate,
     replicated,
     trained_model,
 )
@@ -51,66 +62,102 @@ class DivergedError(ValueError):
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
     logging.basicConfig(level=logging.WARNING)  # before orbax brings a handler of its own
-    with program("error", hint="the same command resumes"):
-        train(parse(arguments))
+    with ended_at_once(), program("error", hint="the same command resumes"):
+        options = parse(arguments)
+        with joined(options.hosts):
+            train(options)
 
 
 def train(options: TrainOptions) -> None:
     """Trains, or goes on training, and leaves everything in the work directory."""
     config, folder = options.config, options.folder
-    mesh = data_mesh(config.batch // len(config.protocols))
+    mesh = devices_of_run(config)
     check_accumulate(options.accumulate, config, mesh)
-    initial = None if options.initial is None else load_model(options.initial)
+    named = options.initial
+    initial = None if named is None else together(lambda: load_model(named))
     adopted = None if initial is None else adopt(config, initial)
-    photographs = load_packed(options)
+    photographs = together(lambda: load_packed(options))
     description = describe_run(config, photographs, initial)
-    print(f"{len(mesh.devices.flat)} of {jax.device_count()} {jax.default_backend()} device(s)")
+    pace = (options.checkpoint_every, options.log_every, options.accumulate)
+    check_same(json.dumps([description, pace]))
 
-    with (
-        only_run_in(folder),
-        Checkpoints(folder / "checkpoints", description=description) as checkpoints,
-    ):
+    with contextlib.ExitStack() as held:
+        together(lambda: held.enter_context(only_run_in(folder)))
+        checkpoints = held.enter_context(
+            Checkpoints(folder / "checkpoints", description=description)
+        )
         if checkpoints.latest_step() is None:
-            check_unused(folder, config)
+            together(lambda: check_unused(folder, config) if is_first() else None)
         state, constants = start_or_resume(options, checkpoints, mesh, adopted)
-        config_file = folder / "config.json"
-        write_atomically(config_file, config_text(config).encode(), overwrite=True)
-        photographs = jax.device_put(photographs, replicated(mesh))
+        if is_first():
+            config_file = folder / "config.json"
+            write_atomically(config_file, config_text(config).encode(), overwrite=True)
+        photographs = replicate(photographs, mesh)
         train_step = make_train_step(config, mesh, accumulate=options.accumulate)
         first = int(state.step)
-        bar = tqdm(total=config.steps, initial=first, unit="step", desc="training", smoothing=0.1)
-        with (
-            bar,
-            MetricsLog(folder / "metrics.csv", first_step=first) as log,
-            stop_on_request() as stop,
-        ):
-            pending: list[Metrics] = []
-            stops = False
-            for step in range(first + 1, config.steps + 1):
-                state, metrics = train_step(state, photographs, constants)
-                pending.append(metrics)
-                bar.update()
-                stops = stop.made and step < config.steps
-                saves = step % options.checkpoint_every == 0 or step == config.steps or stops
-                if not (step % options.log_every == 0 or saves or step == first + 1):
-                    continue
-                row = log.write(step, pending)
-                bar.set_postfix(loss=f"{row['loss']:.2f}", psnr=f"{row['psnr']:.2f} dB")
-                pending = []
-                if not (np.isfinite(row["loss"]) and bool(is_finite(state))):
-                    raise DivergedError(
-                        f"the loss or the weights are not finite at step {step}; the checkpoint "
-                        f"of step {checkpoints.latest_step()} is kept. Take a lower "
-                        f"--learning-rate than {config.learning_rate:g}, and another work directory"
-                    )
-                if saves:
-                    checkpoints.save(Saved(state, constants))
-                if stops:
-                    break
+        bar = held.enter_context(
+            tqdm(
+                total=config.steps,
+                initial=first,
+                unit="step",
+                desc="training",
+                smoothing=0.1,
+                disable=not is_first(),
+            )
+        )
+        metrics_file = folder / "metrics.csv" if is_first() else None
+        log = held.enter_context(MetricsLog(metrics_file, first_step=first))
+        # Several processes are not asked in the same step: they end at once, as before.
+        alone = jax.process_count() == 1
+        stop = held.enter_context(stop_on_request()) if alone else StopRequest()
+        stops = False
+        pending: list[Metrics] = []
+        for step in range(first + 1, config.steps + 1):
+            state, metrics = train_step(state, photographs, constants)
+            pending.append(metrics)
+            bar.update()
+            stops = stop.made and step < config.steps
+            saves = step % options.checkpoint_every == 0 or step == config.steps or stops
+            if not (step % options.log_every == 0 or saves or step == first + 1):
+                continue
+            row = log.write(step, pending)
+            bar.set_postfix(loss=f"{row['loss']:.2f}", psnr=f"{row['psnr']:.2f} dB")
+            pending = []
+            if not (np.isfinite(row["loss"]) and bool(is_finite(state))):
+                raise DivergedError(
+                    f"the loss or the weights are not finite at step {step}; the checkpoint "
+                    f"of step {checkpoints.latest_step()} is kept. Take a lower "
+                    f"--learning-rate than {config.learning_rate:g}, and another work directory"
+                )
+            if saves:
+                checkpoints.save(Saved(state, constants))
+            if stops:
+                break
+    part()
     if stops:
         print(f"stopped at step {step} of {config.steps}; the same command resumes")
         return
-    report(options, state, constants)
+    if is_first():
+        report(options, *jax.device_get((state, constants)))
+
+
+def devices_of_run(config: TrainConfig) -> jax.sharding.Mesh:
+    """The devices that share a batch: of several processes all, of one as many as can.
+
+    Raises:
+      ValueError: those of several processes cannot share it evenly.
+    """
+    turns, count = len(config.protocols), jax.device_count()
+    mesh = data_mesh(config.batch // turns)
+    even = f"a --batch that is a multiple of {turns * count}"
+    if jax.process_count() > 1 and mesh.size < count:
+        raise ValueError(
+            f"a batch of {config.batch} examples by {turns} protocol(s) cannot be divided among "
+            f"{count} devices in {jax.process_count()} processes; take {even}"
+        )
+    idle = f"; {even} uses all" if mesh.size < count else ""
+    print(f"{mesh.size} of {count} {jax.default_backend()} device(s){idle}")
+    return mesh
 
 
 def config_text(config: TrainConfig) -> str:
@@ -148,20 +195,12 @@ def start_or_resume(
 ) -> tuple[TrainState, Constants]:
     """The state to go on from, replicated over the mesh."""
     config = options.config
-    if checkpoints.latest_step() is None:
-        constants, params = (None, None) if adopted is None else adopted
-        if constants is None:
-            if jax.tree.leaves(config.architecture.abstract_constants()):
-                print(f"fitting what is not trained on {config.basis_kernels} blur kernels")
-            constants = cached_training_constants(config, options.cache or default_cache_folder())
-        if params is None:
-            params = initial_params(config, constants)
-        start = create_state(config, params), constants
-        # Copies: a step takes over its state's memory, the model's own among it.
-        return jax.device_put(jax.tree.map(jnp.copy, start), replicated(mesh))
-
     abstract = abstract_model(config.architecture)
     state = jax.eval_shape(partial(create_state, config), abstract.params)
+    if checkpoints.latest_step() is None:
+        start = from_first(lambda: make_start(options, adopted), (state, abstract.constants))
+        return replicate(start, mesh)
+
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)),
         Saved(state, abstract.constants),
@@ -171,10 +210,32 @@ def start_or_resume(
     return saved.state, saved.constants
 
 
-class MetricsLog:
-    """Rows of a CSV file, flushed one by one; rows after the step resumed from are dropped."""
+def make_start(
+    options: TrainOptions, adopted: tuple[Constants | None, Params] | None
+) -> tuple[TrainState, Constants]:
+    """State and constants at step 0."""
+    config = options.config
+    constants, params = (None, None) if adopted is None else adopted
+    if constants is None:
+        if jax.tree.leaves(config.architecture.abstract_constants()):
+            print(f"fitting what is not trained on {config.basis_kernels} blur kernels")
+        constants = cached_training_constants(config, options.cache or default_cache_folder())
+    if params is None:
+        params = initial_params(config, constants)
+    return create_state(config, params), constants
 
-    def __init__(self, path: Path, *, first_step: int) -> None:
+
+class MetricsLog:
+    """Rows of a CSV file, flushed one by one; rows after the step resumed from are dropped.
+
+    Without a path, means are computed and nothing is written.
+    """
+
+    def __init__(self, path: Path | None, *, first_step: int) -> None:
+        self._file: TextIO = io.StringIO()
+        self._before, self._started = 0.0, time.perf_counter()
+        if path is None:
+            return
         kept = [row for row in read_metrics(path) if int(row["step"]) <= first_step]
         self._before = float(kept[-1]["seconds"]) if kept else 0.0
         text = io.StringIO(newline="")
@@ -183,7 +244,6 @@ class MetricsLog:
         writer.writerows(kept)
         write_atomically(path, text.getvalue().encode(), overwrite=True)
         self._file = path.open("a", newline="")
-        self._started = time.perf_counter()
 
     def write(self, step: int, metrics: list[Metrics]) -> dict[str, float]:
         """Adds the means of some steps' metrics and gives them back."""

@@ -16,6 +16,7 @@ import glra_jax as gx
 from experiments.train import main
 from experiments.training_runs.options import TrainOptions, describe_run, parse
 from experiments.training_runs.photographs import load_packed, load_photographs
+from experiments.training_runs.processes import Processes
 from glra_jax.datasets import dataset_named
 from glra_jax.model_files import architecture_from
 from glra_jax.training.config import TrainConfig
@@ -73,7 +74,7 @@ def test_bad_options_are_quoted(arguments, quoted, capsys):
         assert raised.value.code not in (0, None)
 
 
-@pytest.mark.parametrize("record", [TrainOptions, TrainConfig, gx.Glra, gx.Inverse])
+@pytest.mark.parametrize("record", [TrainOptions, TrainConfig, Processes, gx.Glra, gx.Inverse])
 def test_every_option_is_explained(record):
     """What the help shows is the docstring of each record of options."""
     explained = re.findall(r"^ +(\w+): \w", record.__doc__.split("Attributes:")[1], re.M)

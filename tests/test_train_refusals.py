@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import skimage.data
@@ -17,7 +16,7 @@ from experiments.train import main
 from experiments.training_runs.lock import only_run_in
 from experiments.training_runs.options import describe_run, parse
 from experiments.training_runs.photographs import load_packed
-from glra_jax.training.checkpoints import CheckpointError, Checkpoints, Saved
+from glra_jax.training.checkpoints import Checkpoints, Saved
 from glra_jax.training.step import TrainState
 
 pytestmark = pytest.mark.usefixtures("basis_cache")
@@ -75,16 +74,6 @@ def test_a_work_directory_where_a_run_is_at_work(workdir, images):
         process.kill()
     with only_run_in(workdir):
         pass
-
-
-def test_a_run_of_several_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with (
-        pytest.raises(CheckpointError, match="this run has 2 processes"),
-        only_run_in(tmp_path / "work"),
-    ):
-        pass
-    assert not (tmp_path / "work").exists()
 
 
 def test_too_few_features_leave_nothing_behind(tmp_path, images):

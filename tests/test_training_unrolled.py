@@ -22,6 +22,7 @@ from glra_jax.training.step import (
     initial_params,
     make_train_step,
     objective,
+    replicate,
     replicated,
     trained_model,
 )
@@ -216,7 +217,7 @@ def test_devices_and_parts_train_as_one_device_does(packed):
     found = []
     for count, accumulate in ((1, 1), (2, 2)):
         mesh = data_mesh(config.batch // 2, jax.devices()[:count])
-        state, photographs = jax.device_put((start, packed), replicated(mesh))
+        state, photographs = replicate((start, packed), mesh)
         step = make_train_step(config, mesh, accumulate=accumulate)
         step = step.lower(state, photographs, {}).compile()
         assert "all-gather" not in step.as_text()

@@ -1,5 +1,6 @@
 """One run at a time in a work directory."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,16 +8,19 @@ from pathlib import Path
 import jax
 from filelock import FileLock, Timeout
 
+from experiments.training_runs.processes import is_first
 from glra_jax.training.checkpoints import CheckpointError
 
 LOCK = "run.lock"
+_SEEN_SECONDS = 40  # network disks may show a new file late
 
 
 @contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
     """Holds a work directory, which is made if need be, against other runs.
 
-    The operating system lets go of it when the process ends, however it ends; the empty lock file
+    Of several processes, process 0 holds it; the others look whether they see the same one. The
+    operating system lets go of it when the process ends, however it ends; the empty lock file
     stays.
 
     Args:
@@ -26,13 +30,12 @@ def only_run_in(folder: Path) -> Iterator[None]:
       While it is held.
 
     Raises:
-      CheckpointError: another run holds it, or this one has several processes.
+      CheckpointError: another run holds it, or this process does not see what process 0 does.
     """
-    if jax.process_count() > 1:
-        raise CheckpointError(
-            f"this run has {jax.process_count()} processes, and training works in one: start it "
-            f"without jax.distributed; it uses all devices of its machine"
-        )
+    if not is_first():
+        _wait_for(folder / LOCK)
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
@@ -45,3 +48,15 @@ def only_run_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _wait_for(path: Path) -> None:
+    """Raises if a file that process 0 has made does not appear."""
+    last = time.monotonic() + _SEEN_SECONDS
+    while not path.exists():
+        if time.monotonic() > last:
+            raise CheckpointError(
+                f"process {jax.process_index()} does not see {path}, which process 0 has made; "
+                f"--workdir must be one folder on a disk that all hosts share"
+            )
+        time.sleep(0.2)

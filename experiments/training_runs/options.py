@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import tyro
 
+from experiments.training_runs.processes import Processes
 from glra_jax import validation
 from glra_jax.datasets import PackedPhotographs, dataset_named
 from glra_jax.model import Model
@@ -47,6 +48,7 @@ class TrainOptions(Generic[A]):
       log_every: Steps between rows of metrics, at least 1.
       accumulate: Parts, one after the other, of what each device has of a batch, at least 1: saves
         memory, and the gradient is that of the whole batch.
+      hosts: Several processes, on one host or on many.
     """
 
     config: Annotated[TrainConfig[A], tyro.conf.arg(name="")]
@@ -61,6 +63,7 @@ class TrainOptions(Generic[A]):
     checkpoint_every: int = 50
     log_every: int = 10
     accumulate: int = 1
+    hosts: Annotated[Processes, tyro.conf.arg(name="")] = field(default_factory=Processes)
 
     def __post_init__(self) -> None:
         validation.check_size(self.checkpoint_every, "checkpoint_every")

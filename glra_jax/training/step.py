@@ -2,16 +2,18 @@
 
 A step is one jitted function of `(state, photographs, constants)`: every device of a mesh makes its
 own share of the batch (see `glra_jax.training.batches`) and its share of the gradient, the mean of
-which updates the state, whose memory the step takes over.
+which updates the state, whose memory the step takes over. The devices may be those of several
+processes.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from glra_jax import validation
@@ -24,6 +26,8 @@ from glra_jax.training.batches import Batch, example_keys, make_examples
 from glra_jax.training.config import TrainConfig
 from glra_jax.training.losses import LOSSES, squared_loss
 from glra_jax.training.optimizers import learning_rate_schedule, optimizer
+
+T = TypeVar("T")
 
 
 class TrainState(NamedTuple):
@@ -122,6 +126,28 @@ def data_mesh(batch: int, devices: Sequence[jax.Device] | None = None) -> jax.sh
 def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     """Sharding of what every device holds whole: state, photographs, constants."""
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def replicate(tree: T, mesh: jax.sharding.Mesh) -> T:
+    """Copies arrays to every device of a mesh, each process those that it has itself.
+
+    Args:
+      tree: arrays on this host or its devices, the same in all processes.
+      mesh: from `data_mesh`.
+
+    Returns:
+      New arrays, replicated over the mesh.
+    """
+    sharding = replicated(mesh)
+    if sharding.is_fully_addressable:
+        # Copies: a step takes over its state's memory, a model's own among it.
+        return jax.device_put(jax.tree.map(jnp.copy, tree), sharding)
+
+    def everywhere(x: jax.Array) -> jax.Array:
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(everywhere, tree)
 
 
 def check_accumulate(accumulate: int, config: TrainConfig, mesh: jax.sharding.Mesh) -> None:
