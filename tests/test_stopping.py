@@ -63,8 +63,8 @@ def test_a_run_that_is_asked_to_stop_finishes_its_step_and_saves(
 ):
     make, reports = program.make_train_step, []
 
-    def make_train_step(*arguments):
-        inner = make(*arguments)
+    def make_train_step(*arguments, **options):
+        inner = make(*arguments, **options)
 
         def train_step(*arguments):
             state, metrics = inner(*arguments)
