@@ -50,6 +50,7 @@ def test_every_page_is_in_the_navigation():
     own = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     notebooks = {f"examples/{path.stem}.md" for path in (ROOT / "examples").glob("*.ipynb")}
     cards = {f"models/{path.name}" for path in (ROOT / "glra_jax" / "weights").glob("*.md")}
+    own = {page for page in own if not page.startswith("evaluations/")}  # left out of the site
     assert listed >= own | notebooks | cards
 
 
