@@ -67,7 +67,7 @@ class NeverWorseOptions:
     data_dir: Path | None = None
     models: tuple[str, ...] = ("unrolled",)
     cases: int = 300
-    size: int = 96
+    size: int = 88
     sizes: tuple[int, ...] = (1, 3, 7, 15, 27, 41, 61)
     noise: tuple[float, ...] = (0.0, 0.003, 0.01, 0.03, 0.05)
     qualities: tuple[int, ...] = (0, 100, 90, 75, 60)
