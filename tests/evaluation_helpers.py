@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from experiments import evaluate
 from experiments.evaluation.synthetic import synthetic_cases
 
 TRIPLETS = "GLRA_JAX_RELEASE_TRIPLETS"
@@ -26,3 +27,16 @@ def png(path: Path, pixels: np.ndarray) -> None:
 def make_all(photographs, **options):
     how = {"kernel": "motion", "protocol": "release", "noise": 0.01, "seed": 3} | options
     return {c.name: c.make() for c in synthetic_cases(photographs, **how)}
+
+
+def record_restorations(monkeypatch):
+    """A list that grows by the case and the method of whatever the program restores."""
+    done = []
+    original = evaluate.restore_timed
+
+    def restore(method, case, *, compiled):
+        done.append((case.name, method.label))
+        return original(method, case, compiled=compiled)
+
+    monkeypatch.setattr(evaluate, "restore_timed", restore)
+    return done

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from evaluation_helpers import record_restorations
 from PIL import Image
 
 import glra_jax as gx
@@ -36,15 +37,7 @@ def start(triplets, tmp_path):
 
 @pytest.fixture
 def restored(monkeypatch):
-    done = []
-    original = evaluate.restore_timed
-
-    def restore(method, case, *, compiled):
-        done.append((case.name, method.label))
-        return original(method, case, compiled=compiled)
-
-    monkeypatch.setattr(evaluate, "restore_timed", restore)
-    return done
+    return record_restorations(monkeypatch)
 
 
 def test_only_new_methods_are_run(start, restored, capsys):

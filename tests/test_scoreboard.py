@@ -7,11 +7,11 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import skimage.data
-from evaluation_helpers import png
+from evaluation_helpers import png, record_restorations
 from hypothesis import given
 from PIL import Image
 
-from experiments import evaluate, scoreboard
+from experiments import scoreboard
 from experiments.baselines import AUTHORS_NETWORKS, BASELINES
 from experiments.evaluation.results import Results, read_results
 from experiments.evaluation.scores import Interval, Record
@@ -85,15 +85,7 @@ def start(board, tmp_path, kernel_file):
 
 @pytest.fixture
 def restored(monkeypatch):
-    done = []
-    original = evaluate.restore_timed
-
-    def restore(method, case, *, compiled):
-        done.append((case.name, method.label))
-        return original(method, case, compiled=compiled)
-
-    monkeypatch.setattr(evaluate, "restore_timed", restore)
-    return done
+    return record_restorations(monkeypatch)
 
 
 def test_the_program(start, restored, capsys):
