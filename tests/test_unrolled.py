@@ -85,6 +85,32 @@ def test_further_stages_start_from_those_of_another_model(model, blurred):
         Unrolled(stages=2, features=6, blocks=1).adopt(single, {}, start.params)
 
 
+def test_a_shared_network_is_as_one_that_stands_there_twice(model, blurred):
+    shared = Unrolled(stages=3, networks=2, features=4, blocks=1)
+    constants, params = shared.adopt(SMALL, {}, model.params)
+    assert set(params) == {*model.params, "strengths_3"}
+    jax.tree.map(np.testing.assert_array_equal, params["strengths_3"], params["strengths_2"])
+    apart = Unrolled(stages=3, features=4, blocks=1)
+    twice = {**params, "stage_3": params["stage_2"]}
+    restored, expected = (
+        deconvolve(blurred, KERNEL, gx.Model(architecture, constants, weights), noise=0.01)
+        for architecture, weights in ((shared, params), (apart, twice))
+    )
+    np.testing.assert_allclose(restored, expected, atol=1e-6)
+    two_stages = deconvolve(blurred, KERNEL, model, noise=0.01)
+    assert jnp.abs(restored - two_stages).max() > 1e-4
+    # One more that adds nothing yet, beside the two.
+    _, more = apart.adopt(shared, {}, params)
+    jax.tree.map(np.testing.assert_array_equal, more["stage_2"], params["stage_2"])
+    assert jnp.abs(more["stage_3"]["leave"]["kernel"]).max() == 0
+
+
+@pytest.mark.parametrize(("stages", "networks"), [(3, 1), (2, 3), (3, 0)])
+def test_a_number_of_networks_that_will_not_do_is_refused(stages, networks):
+    with pytest.raises(ValueError, match=f"networks must be .*got {networks}"):
+        Unrolled(stages=stages, networks=networks)
+
+
 # --- the laws that it keeps ----------------------------------------------------------------------
 
 

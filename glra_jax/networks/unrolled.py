@@ -2,7 +2,8 @@
 
 Stage 1 restores linearly with several strengths, by FFT, and a U-Net makes one image of them.
 Every further stage looks at what the image, blurred again, leaves unexplained of the data, restores
-that linearly, and has a U-Net of its own. A step to the data without a network is the last.
+that linearly, and applies another U-Net; the last U-Net may serve several stages. A step to the
+data without a network is the last.
 
 Strengths follow the noise and the kernel. In what is left unexplained a clipped pixel counts only
 as far as the scene is too dark for it (or too bright, where it is black), and a pixel outside the
@@ -108,7 +109,8 @@ class UnrolledNet(nn.Module):
     """The network as a Flax module; see the module's docstring.
 
     Attributes:
-      stages: U-Nets, at least 1.
+      stages: applications of a U-Net, at least 1.
+      networks: U-Nets; the last one serves all further stages.
       features: see `UNet`.
       blocks: see `UNet`.
       fine_blocks: see `UNet`.
@@ -116,6 +118,7 @@ class UnrolledNet(nn.Module):
     """
 
     stages: int
+    networks: int
     features: int
     blocks: int
     fine_blocks: int
@@ -172,8 +175,13 @@ class UnrolledNet(nn.Module):
         )
         level = jnp.log10(jnp.mean(variance, axis=1) + 1e-7)[:, None, None, None] / 2 + 2.0
 
-        def network(images: list[jax.Array], gains: jax.Array, name: str) -> jax.Array:
-            """Applies a U-Net to cropped images `(N, C, H, W)` and what is known besides."""
+        networks = [
+            UNet(self.features, self.blocks, self.fine_blocks, name=f"stage_{stage}")
+            for stage in range(1, self.networks + 1)
+        ]
+
+        def network(images: list[jax.Array], gains: jax.Array, stage: int) -> jax.Array:
+            """Applies a stage's U-Net to cropped images `(N, C, H, W)` and what else is known."""
             size = y.shape[1] - 2 * rim, y.shape[2] - 2 * rim
             maps = [_in_colour(jnp.moveaxis(image, 1, 3)) for image in images]
             constants = jnp.concatenate([level, grey, gains[:, None, None]], axis=3)
@@ -182,9 +190,7 @@ class UnrolledNet(nn.Module):
                 inside[:, inner, inner],
                 jnp.broadcast_to(constants, (y.shape[0], *size, constants.shape[3])),
             ]
-            out = UNet(self.features, self.blocks, self.fine_blocks, name=name)(
-                jnp.concatenate(maps, axis=3)
-            )
+            out = networks[min(stage, self.networks) - 1](jnp.concatenate(maps, axis=3))
             mean = out.mean(axis=3, keepdims=True)
             out = mean if channels == 1 else jnp.where(grey > 0, mean, out)
             return jnp.moveaxis(out, 3, 1)
@@ -205,7 +211,7 @@ class UnrolledNet(nn.Module):
         linear = jnp.fft.irfft2(filters * spectrum[:, :, None], s=grid)
         middle = linear[:, :, 1]
         shown = [crop(blurred) - 0.5, *(crop(linear[:, :, j]) - 0.5 for j in range(3))]
-        x = crop(middle) + network(shown, amplification(filters), "stage_1")
+        x = crop(middle) + network(shown, amplification(filters), 1)
         restored = [x]
 
         high = gradient / (gradient + _LOW)
@@ -226,7 +232,7 @@ class UnrolledNet(nn.Module):
             start = _STEP_WEIGHTS, _STEP_FLOOR
             steps, gains = data_steps(x, start, f"strengths_{stage}")
             shown = [crop(blurred) - 0.5, x - 0.5, 4.0 * steps[:, :, 0], 4.0 * steps[:, :, 1]]
-            x = x + steps[:, :, 0] + network(shown, gains, f"stage_{stage}")
+            x = x + steps[:, :, 0] + network(shown, gains, stage)
             restored.append(x)
         step, _ = data_steps(x, (_LAST_WEIGHTS, _LAST_FLOOR), "strengths_last")
         restored.append(x + step[:, :, 0])
@@ -318,6 +324,8 @@ class Unrolled(Architecture):
       features: maps of the U-Nets at half of the image's size.
       blocks: residual blocks of the U-Nets at an eighth of it.
       fine_blocks: residual blocks of the U-Nets at a half of it.
+      networks: U-Nets with weights of their own; further stages use those of the last. None for as
+        many as there are stages.
     """
 
     name: ClassVar[str] = "unrolled"
@@ -331,10 +339,18 @@ class Unrolled(Architecture):
     features: int = 64
     blocks: int = 4
     fine_blocks: int = 0
+    networks: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("stages", "features", "blocks"):
             validation.check_size(getattr(self, name), name)
+        if self.networks is not None:
+            validation.check_size(self.networks, "networks")
+            if self.networks > self.stages or (self.networks == 1 and self.stages > 1):
+                raise ValueError(
+                    f"networks must be from 2 to the number of stages, {self.stages}, got "
+                    f"{self.networks}: the first U-Net is shown other images than the further ones"
+                )
         validation.check_size(self.fine_blocks, "fine_blocks", minimum=0)
         if self.features % 2:
             raise ValueError(f"features must be even, got {self.features}")
@@ -378,32 +394,46 @@ class Unrolled(Architecture):
     def adopt(
         self, other: Architecture, constants: Constants, params: Params
     ) -> tuple[Constants, Params]:
-        """From a model of fewer or more stages, and of as many fine blocks or fewer.
+        """From a model of other stages and U-Nets, and of as many fine blocks or fewer.
 
-        Further stages start as its last, and further fine blocks as nothing.
+        Further U-Nets start as its last, and further fine blocks as nothing. Further stages that
+        share its last U-Net apply it once more.
         """
         if (
             not isinstance(other, Unrolled)
             or other.fine_blocks > self.fine_blocks
-            or replace(other, stages=self.stages, fine_blocks=self.fine_blocks) != self
+            or replace(
+                other,
+                stages=self.stages,
+                fine_blocks=self.fine_blocks,
+                networks=self.networks,
+            )
+            != self
         ):
             return super().adopt(other, constants, params)
         fresh = self.init(jax.random.key(0), constants, initialization="random")
         adopted = {name: params.get(name, layer) for name, layer in fresh.items()}
-        for stage in range(1, self.stages + 1):
-            is_new = stage > other.stages
-            unlike = {"leave"} if is_new else set()  # a new stage adds nothing yet
-            if is_new and other.stages == 1:
+        theirs = other.distinct_networks
+        for stage in range(1, self.distinct_networks + 1):
+            is_new = stage > theirs
+            unlike = {"leave"} if is_new else set()  # a new U-Net adds nothing yet
+            if is_new and theirs == 1:
                 unlike |= {"enter"}  # stage 1 sees other images
             source = {
                 layer: weights
-                for layer, weights in params[f"stage_{min(stage, other.stages)}"].items()
+                for layer, weights in params[f"stage_{min(stage, theirs)}"].items()
                 if layer not in unlike
             }
             adopted[f"stage_{stage}"] = {**fresh[f"stage_{stage}"], **source}
-            if is_new and other.stages > 1:  # stage 1 has strengths of its own
+        if other.stages > 1:  # stage 1 has strengths of its own
+            for stage in range(other.stages + 1, self.stages + 1):
                 adopted[f"strengths_{stage}"] = params[f"strengths_{other.stages}"]
         return constants, adopted
+
+    @property
+    def distinct_networks(self) -> int:
+        """U-Nets that have weights of their own."""
+        return self.stages if self.networks is None else self.networks
 
     def condition(
         self,
@@ -471,4 +501,11 @@ class Unrolled(Architecture):
         return images[-1][1]
 
     def _module(self, rim: int) -> UnrolledNet:
-        return UnrolledNet(self.stages, self.features, self.blocks, self.fine_blocks, rim)
+        return UnrolledNet(
+            self.stages,
+            self.distinct_networks,
+            self.features,
+            self.blocks,
+            self.fine_blocks,
+            rim,
+        )
