@@ -13,6 +13,8 @@ from glra_jax.blurring import blur
 # Of the light in a scene: files hold its power by 1 / 2.2.
 _GAMMA = 2.2
 _DARKEST = 1.0 / 64.0
+# By how much of itself a scene may be too bright.
+_OVEREXPOSED = 0.8
 
 
 class ImagePair(NamedTuple):
@@ -62,7 +64,7 @@ def camera_pair(
     # Highlights: the brightest tenth of the range up to four times as bright.
     boost = uniform[1](maxval=3.0) * chance[2](0.7)
     light = light * (1.0 + boost * (jnp.clip(x.max(axis=-1, keepdims=True) - 0.85, 0) / 0.15) ** 2)
-    exposure = jnp.where(chance[3](0.5), uniform[4](minval=1.0, maxval=1.2), 1.0)
+    exposure = jnp.where(chance[3](0.5), 1.0 + _OVEREXPOSED * uniform[4]() ** 2, 1.0)
     scene = exposure * light
     clean = blur(scene, kernel, boundary=boundary)
 
@@ -81,7 +83,7 @@ def camera_pair(
     )
     rounded = jnp.round(255.0 * brightness * file) / (255.0 * brightness)
     quality = uniform[10](minval=60.0, maxval=100.0)
-    compressed = jpeg.compress(file, quality=quality)
+    compressed = jpeg.compress(brightness * file, quality=quality) / brightness
     file = jnp.where(chance[11](0.4), compressed, rounded)
     y = jnp.where(in_linear_light, file**_GAMMA, file)
 

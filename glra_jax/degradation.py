@@ -13,7 +13,7 @@ because the paper's text and its released data differ:
 A third one is what photographs from cameras have gone through, each to another degree:
 
 * `"camera"`: highlights brighter than white, blur in linear light or in that of the file, noise
-  that grows with brightness, exposures from dark to 1.2, saturation, 8 bits and JPEG. The truth is
+  that grows with brightness, exposures from dark to 1.8, saturation, 8 bits and JPEG. The truth is
   the saturated scene.
 
 A fourth one is what a sensor that counts photons makes of light, which nothing else happens to:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,7 @@ from glra_jax.training.step import (
     replicated,
     trained_model,
 )
+from glra_jax.training.wrong_kernels import resized
 
 CONFIG = TrainConfig(
     architecture=Unrolled(stages=1, features=4, blocks=1),
@@ -102,6 +105,50 @@ def test_the_noise_told_is_wrong_in_half_of_the_examples(packed):
     right = np.abs(error) < 1e-5
     assert 0.35 < right.mean() < 0.65
     assert error[~right].std() == pytest.approx(0.2, rel=0.25)
+
+
+def test_kernels_are_told_too_small_or_too_large_in_their_share(packed):
+    families = replace(EXACT.kernels, max_sigma=2.0)
+    exact = replace(EXACT, kernels=families, batch=16)
+    told, right = (
+        jax.jit(lambda step, config=config: training_batch(config, step, packed, {}))(0)
+        for config in (replace(exact, wrong_kernels=0.5), exact)
+    )
+    np.testing.assert_array_equal(told.blurred, right.blurred)
+    kernels, true = told.condition.kernel, right.condition.kernel
+    wrong = np.abs(kernels - true).max(axis=(1, 2)) > 1e-6
+    assert 3 < wrong.sum() < 13
+    np.testing.assert_allclose(kernels.sum(axis=(1, 2)), 1.0, rtol=1e-5)
+
+
+@hypothesis.settings(max_examples=10)
+@hypothesis.given(pixels=st.floats(-1.25, 1.25))
+def test_a_resized_kernel_is_the_disk_of_another_radius(pixels):
+    """A disk that reaches to the window of 11 pixels is one of radius 5.5."""
+    kernel = gx.disk_kernel(radius=5.5, size=21)
+    expected = gx.disk_kernel(radius=5.5 + pixels, size=21)
+    found = resized(kernel, pixels)
+    assert float(jnp.abs(found - expected).sum()) < 0.12
+    assert float(jnp.abs(kernel - expected).sum()) > 0.12 or abs(pixels) < 0.4
+
+
+def test_a_kernel_of_one_pixel_does_not_vanish():
+    delta = jnp.zeros((7, 7)).at[3, 3].set(1.0)
+    np.testing.assert_allclose(resized(delta, -1.0), delta, atol=1e-6)
+    wider = resized(delta, 1.0)
+    assert float(wider[3, 3]) < 0.5
+    np.testing.assert_allclose(wider, wider[::-1, ::-1], atol=1e-6)
+
+
+def test_the_noise_told_is_the_estimate_in_its_share(packed):
+    config = replace(EXACT, estimated_noise=1.0)
+    batch = jax.jit(lambda step: training_batch(config, step, packed, {}))(0)
+    whole = jax.jit(lambda step: training_batch(EXACT, step, packed, {}))(0)
+    np.testing.assert_array_equal(batch.condition.shot, 0.0)
+    levels = np.asarray(batch.condition.noise)
+    assert np.abs(levels - 0.02).max() > 1e-5
+    np.testing.assert_allclose(levels, 0.02, rtol=0.4)
+    np.testing.assert_allclose(whole.condition.noise, 0.02, rtol=1e-6)
 
 
 def test_the_photograph_goes_on_outside_the_frame_as_at_its_edge(batches):
@@ -237,6 +284,8 @@ def test_devices_and_parts_train_as_one_device_does(packed):
         ({"noise_power": 0.0}, "noise_power must be finite and above 0, got 0.0"),
         ({"told_noise": -1.0}, "told_noise must be finite and at least 0, got -1.0"),
         ({"grey": 1.5}, "grey must be from 0 to 1, got 1.5"),
+        ({"wrong_kernels": -0.5}, "wrong_kernels must be from 0 to 1, got -0.5"),
+        ({"estimated_noise": 2.0}, "estimated_noise must be from 0 to 1, got 2.0"),
         ({"average": 1.0}, "average must be at least 0 and below 1, got 1.0"),
         ({"clip_norm": -1.0}, "clip_norm must be finite and at least 0, got -1.0"),
         ({"patch": 92}, "patch must be a multiple of 8 for unrolled, got 92"),

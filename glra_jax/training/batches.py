@@ -12,12 +12,15 @@ import jax
 import jax.numpy as jnp
 
 from glra_jax.blurring import convolution_padding
+from glra_jax.camera import ImagePair
 from glra_jax.datasets.packing import PackedPhotographs, random_patch
 from glra_jax.degradation import degraded_pair
 from glra_jax.kernel_families import sample_kernel
 from glra_jax.networks.architecture import Condition, Constants, image_facts
 from glra_jax.noise import NoiseModel, mean_level
+from glra_jax.noise_behind_blur import estimate_noise_behind_blur
 from glra_jax.training.config import TrainConfig
+from glra_jax.training.wrong_kernels import wrong_size
 
 
 class Batch(NamedTuple):
@@ -125,21 +128,19 @@ def make_examples(
             first = (jnp.where(grey, part[:1], part) for part in (pair.noise, pair.shot))
             pair = pair._replace(**dict(zip(("noise", "shot"), first, strict=True)))
         facts = image_facts(blurred)
+        if config.wrong_kernels:
+            wrong_key, error_key = jax.random.split(jax.random.fold_in(key, 2))
+            is_wrong = jax.random.bernoulli(wrong_key, config.wrong_kernels)
+            kernel = jnp.where(is_wrong, wrong_size(error_key, kernel), kernel)
+        told = NoiseModel(*told_noise(told_key, blurred, kernel, pair, config))
         inside = jnp.ones((*blurred.shape[:2], 1), jnp.float32)
         if architecture.sees_frame:
             blurred, inside = framed(frame_key, blurred, config)
-        told = pair.noise, pair.shot
-        if config.told_noise:
-            wrong_key, error_key = jax.random.split(told_key)
-            error = config.told_noise * jax.random.normal(error_key, ())
-            factor = jnp.where(jax.random.bernoulli(wrong_key), jnp.exp(error), 1.0)
-            told = factor * pair.noise, factor**2 * pair.shot
-        model = NoiseModel(*told)
-        by_image: Any = {"noise": model, "facts": facts}
+        by_image: Any = {"noise": told, "facts": facts}
         condition = architecture.condition(
             constants,
             kernel,
-            **(by_image if architecture.by_image else {"noise": mean_level(model)}),
+            **(by_image if architecture.by_image else {"noise": mean_level(told)}),
         )
         return Batch(blurred, condition, sharp, inside, pair.linear)
 
@@ -181,3 +182,31 @@ def framed(key: jax.Array, blurred: jax.Array, config: TrainConfig) -> tuple[jax
         within = (nearest == place).astype(jnp.float32)
         inside = inside * (within[:, None] if axis == 0 else within[None, :])
     return blurred, inside[..., None]
+
+
+def told_noise(
+    key: jax.Array, blurred: jax.Array, kernel: jax.Array, pair: ImagePair, config: TrainConfig
+) -> tuple[jax.Array, jax.Array]:
+    """What a network is told of the noise of an example.
+
+    Args:
+      key: PRNG key.
+      blurred: `(H, W, C)` in [0, 1].
+      kernel: `(h, w)` that it is told.
+      pair: whose noise is the true one.
+      config: which errors it has.
+
+    Returns:
+      Standard deviation where the image is black, and growth of the variance; `(C,)` each.
+    """
+    told = pair.noise, pair.shot
+    if config.told_noise:
+        wrong_key, error_key = jax.random.split(key)
+        error = config.told_noise * jax.random.normal(error_key, ())
+        factor = jnp.where(jax.random.bernoulli(wrong_key), jnp.exp(error), 1.0)
+        told = factor * pair.noise, factor**2 * pair.shot
+    if config.estimated_noise:
+        is_estimated = jax.random.bernoulli(jax.random.fold_in(key, 2), config.estimated_noise)
+        estimate = estimate_noise_behind_blur(blurred, kernel)
+        return jnp.where(is_estimated, estimate, told[0]), jnp.where(is_estimated, 0.0, told[1])
+    return told

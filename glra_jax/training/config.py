@@ -32,6 +32,10 @@ class TrainConfig(Generic[A]):
         more low ones. Above 0.
       told_noise: Standard deviation of the logarithm of the error in the noise level that a network
         is told, in half of the examples; at least 0.
+      estimated_noise: Share of examples whose noise a network is told as it is estimated from the
+        blurred image and the kernel, as in use; from 0 to 1.
+      wrong_kernels: Share of examples with a kernel that is told up to 1.25 pixels too small or too
+        large on each side; from 0 to 1.
       grey: Share of examples whose photographs are turned grey, for networks that restore grey
         images and colour; from 0 to 1.
       kernels: Distribution of blur kernels.
@@ -62,6 +66,8 @@ class TrainConfig(Generic[A]):
     noise: tuple[float, float] = (0.01, 0.01)
     noise_power: float = 1.0
     told_noise: float = 0.0
+    estimated_noise: float = 0.0
+    wrong_kernels: float = 0.0
     grey: float = 0.0
     kernels: KernelFamilies = field(default_factory=KernelFamilies)
     basis_kernels: int = 300
@@ -92,8 +98,9 @@ class TrainConfig(Generic[A]):
         validation.check_positive(self.noise_power, "noise_power")
         for name in ("told_noise", "clip_norm"):
             validation.check_non_negative(getattr(self, name), name)
-        if not 0 <= self.grey <= 1:
-            raise ValueError(f"grey must be from 0 to 1, got {self.grey}")
+        for name in ("grey", "estimated_noise", "wrong_kernels"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must be at least 0 and below 1, got {self.average}")
         for name in ("loss", "optimizer", "schedule", "layer_rates"):
