@@ -5,7 +5,8 @@
 Cases are drawn at random from a grid: kind and size of the blur, noise, file, exposure, grey or
 colour, and whether the kernel that the method is told is the right one or a pixel too large on each
 side. Photographs are halved, which takes most of their own noise away, and cropped; what the blur
-needs beyond the crop is nobody's. Noise is not told. Images are scored as a whole, by PSNR.
+needs beyond the crop is nobody's. Noise is estimated, of JPEG as `deconvolve` does it. Images are
+scored as a whole, by PSNR.
 
 A restoration is worse if it is more than 0.05 dB below the blurred image, unless it differs from
 the truth by less than half a grey level of 8 bits. The program prints the share of these for each
@@ -31,6 +32,7 @@ from experiments.noise_grid import check_qualities, halved_crop, stored
 from glra_jax import validation
 from glra_jax.blurring import blur
 from glra_jax.datasets import load_photographs
+from glra_jax.file_noise import noise_with_jpeg
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
 from glra_jax.metrics import psnr
 from glra_jax.model_files import load_model
@@ -169,7 +171,7 @@ def measure(options: NeverWorseOptions, model_name: str) -> str:
     photographs = load_photographs(options.dataset, options.split, data_dir=options.data_dir)
     crop = options.size + _LARGEST - 1
     sharp = [halved_crop(photographs[name], crop) for name in sorted(photographs)]
-    restore = jax.jit(lambda y, kernel: deconvolve(y, kernel, model))
+    restore = jax.jit(lambda y, kernel, noise: deconvolve(y, kernel, model, noise=noise))
     found = []
     for case in tqdm(draw_cases(options, len(sharp)), desc="restoring", unit="case"):
         pixels = sharp[case.photograph]
@@ -177,7 +179,9 @@ def measure(options: NeverWorseOptions, model_name: str) -> str:
             pixels = pixels.mean(axis=2, keepdims=True)
         key = jax.random.fold_in(jax.random.key(options.seed), case.number)
         truth, blurred, kernel = degraded(key, pixels, case)
-        restored = jnp.clip(restore(blurred, kernel), 0.0, 1.0)
+        # As deconvolve does it where nothing is traced.
+        noise = noise_with_jpeg(blurred, kernel, None, model.architecture, None)
+        restored = jnp.clip(restore(blurred, kernel, noise), 0.0, 1.0)
         images = blurred / case.exposure, restored / case.exposure
         scores = Scores(*(float(psnr(image, truth)) for image in images))
         found.append((case, scores))
