@@ -13,11 +13,14 @@ from experiments.benchmarks.lowrank import compare_glra
 from experiments.benchmarks.machine import describe_machine
 from experiments.benchmarks.memory import measure
 from experiments.benchmarks.network import compare_photograph, compare_steps
+from experiments.benchmarks.sizes import sizes_table
 from experiments.benchmarks.timing import Comparison, format_table
 from experiments.pictures.training_sheet import save_ratios
 from glra_jax import validation
 
-Section = Literal["step", "photograph", "layers", "glra", "memory", "pixels", "accelerator"]
+Section = Literal[
+    "step", "photograph", "layers", "glra", "memory", "pixels", "sizes", "accelerator"
+]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class BenchmarkOptions:
       sections: What to measure; "accelerator" needs a GPU or TPU.
       rounds: How often each method runs, at least 1.
       megapixels: Sizes of the photographs of the section "pixels".
+      sizes: How many images, each of another size, the section "sizes" restores; at least 20.
       torch_compile: Whether to time torch.compile too; it needs a C++ compiler.
       overwrite: Allow the results in the folder to be replaced.
     """
@@ -37,11 +41,13 @@ class BenchmarkOptions:
     sections: tuple[Section, ...] = ("step", "photograph", "layers", "glra", "memory", "pixels")
     rounds: int = 5
     megapixels: tuple[float, ...] = (0.25, 1.0, 4.0, 12.0)
+    sizes: int = 200
     torch_compile: bool = False
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
 
     def __post_init__(self) -> None:
         validation.check_size(self.rounds, "rounds")
+        validation.check_size(self.sizes, "sizes", minimum=20)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -82,6 +88,8 @@ def run(options: BenchmarkOptions) -> tuple[list[Comparison], list[str]]:
             tables.append(memory_table())
         elif section == "pixels":
             tables.append(pixels_table(options.megapixels))
+        elif section == "sizes":
+            tables.append(sizes_table(options.sizes))
         else:
             comparisons.append(compare_precisions(rounds=rounds))
     return comparisons, tables

@@ -21,7 +21,7 @@ from glra_jax.networks.architecture import (
     ImageFacts,
     image_facts,
 )
-from glra_jax.noise import NoiseModel, mean_level, noise_level
+from glra_jax.noise import NoiseModel, estimate_noise, mean_level, noise_level
 from glra_jax.noise_behind_blur import estimate_noise_behind_blur, middle
 
 # Of images without clipped pixels, so that none is taken for one.
@@ -56,6 +56,10 @@ def condition_for(
       ValueError: the network cannot restore this kernel; what `estimate_noise` refuses.
     """
     looked_at = y if noise is None and architecture.uses_noise(inverse) else None
+    if looked_at is None:
+        mask = None
+    elif isinstance(looked_at, np.ndarray) and isinstance(mask, np.ndarray | None):
+        noise, looked_at, mask = estimate_noise(looked_at, mask=mask), None, None
     condition = _condition(
         constants, kernel, looked_at, noise, inverse, mask, architecture=architecture
     )

@@ -3,6 +3,7 @@
 A blur leaves next to nothing of the scene at some frequencies. What an image has there is noise.
 """
 
+import itertools
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from glra_jax.noise import estimate_noise_by_channel, is_rounded, quantile, root
 _BLOCK = 64
 _BLOCKS = 24
 # Sides of what is looked at in an image: the largest that it has.
-_LOOKED_AT = (*range(64, 513, 64), 768, 1024)
+_LOOKED_AT = (*range(8, 64, 8), *range(64, 513, 64), 768, 1024)
 # The most of the middle that may be clipped.
 _MOST_CLIPPED = 0.9
 # Share of the frequencies that is looked at: those with the least of the scene.
@@ -144,8 +145,8 @@ def _lowest_at_mean_brightness(
 def middle(images: Any, known: Any = None) -> tuple[Any, Any]:
     """Cuts out of `(N, H, W, C)` what is enough to estimate the noise, of one of few sizes.
 
-    Little has to be compiled for them. Images of less than 64 pixels are left as they are; so are
-    those of which the middle is all but clipped or masked, unless they are traced.
+    Little has to be compiled for them. Where the middle is all but clipped or masked, another part
+    of that size is taken, the one with the least of it, unless images are traced.
 
     Args:
       images: the images.
@@ -154,20 +155,27 @@ def middle(images: Any, known: Any = None) -> tuple[Any, Any]:
     Returns:
       Both, cut alike.
     """
-    height, width = images.shape[1:3]
-    rows, columns = (
-        slice((size - side) // 2, (size - side) // 2 + side)
-        for size in (height, width)
-        for side in [max((side for side in _LOOKED_AT if side <= size), default=size)]
-    )
-    cut = images[:, rows, columns]
-    seen = None if known is None else known[:, rows, columns]
-    if validation.is_known(images) and validation.is_known(known):
-        clipped = (cut <= 0.0) | (cut >= 1.0)
-        clipped = clipped if seen is None else clipped | (seen == 0)
-        if clipped.mean() > _MOST_CLIPPED:
-            return images, known
-    return cut, seen
+    sizes = images.shape[1:3]
+    sides = [max((side for side in _LOOKED_AT if side <= size), default=size) for size in sizes]
+
+    def cut(top: int, left: int) -> tuple[Any, Any]:
+        place = slice(None), slice(top, top + sides[0]), slice(left, left + sides[1])
+        return images[place], None if known is None else known[place]
+
+    def unusable(start: tuple[int, int]) -> float:
+        part, seen = cut(*start)
+        clipped = (part <= 0.0) | (part >= 1.0)
+        return float((clipped if seen is None else clipped | (seen == 0)).mean())
+
+    top, left = ((size - side) // 2 for size, side in zip(sizes, sides, strict=True))
+    looked_into = validation.is_known(images) and validation.is_known(known)
+    if looked_into and unusable((top, left)) > _MOST_CLIPPED:
+        rows, columns = (
+            np.linspace(0, size - side, -(-size // side)).astype(int).tolist()
+            for size, side in zip(sizes, sides, strict=True)
+        )
+        top, left = min(itertools.product(rows, columns), key=unusable)
+    return cut(top, left)
 
 
 def _expected_power(kernel: jax.Array, block: int) -> jax.Array:

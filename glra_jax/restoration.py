@@ -49,6 +49,10 @@ def deconvolve(
     Works under `jit` (`boundary` and `method` are static), `vmap`, and `grad` with respect to the
     image, the kernel and the weights. The network's arithmetic is float32.
 
+    JAX compiles a program for every new size of image, takes seconds for it, and keeps it, some
+    10 MB a size. For images of many sizes use `prepare`, which compiles for its tile alone;
+    `jax.clear_caches()` lets go of what was compiled.
+
     Args:
       y: `(H, W)`, `(H, W, C)` or `(N, H, W, C)` float in [0, 1], linear in the light or as a file
         holds it.

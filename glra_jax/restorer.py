@@ -192,9 +192,10 @@ class Restorer:
     ) -> np.ndarray:
         """Restores an image that has been filled in where it is masked, maybe everywhere."""
         architecture = self.model.architecture
+        if hasattr(y, "dtype"):  # a list is refused below
+            y = np.asarray(y)  # JAX would compile what looks at it for every size
         unit = unit_of(y, scale)
         check_photograph(y, boundary, architecture, self.kernel, unit=unit)
-        y = np.asarray(y)
         if unit != 1.0:
             noise = noise_in_unit(self.noise, unit)
             scaled = self.with_kernel(self.kernel, noise=noise, inverse=self.inverse)

@@ -256,7 +256,9 @@ def test_the_noise_is_sought_where_not_all_is_masked():
     np.testing.assert_allclose(behind_blur(y, mask), 0.02, rtol=0.25)
     images, known = y[None, :190], mask[None, :190, :, None]
     cut, seen = middle(images, known)
-    assert cut.shape[:3] == seen.shape[:3] == (1, 190, 192)
+    assert cut.shape[:3] == seen.shape[:3] == (1, 128, 192)  # at the top
+    assert np.all(seen[:, :20] == 1)
+    assert np.all(seen[:, 20:] == 0)
     cut, seen = middle(images, np.ones_like(known))
     assert cut.shape[:3] == seen.shape[:3] == (1, 128, 192)
 
