@@ -99,9 +99,15 @@ class Told(NamedTuple):
 
     def of(self, index: int) -> "Told":
         """What is told of one of the images."""
+        return self.of_each([index])
 
-        def pick(leaf: jax.Array) -> jax.Array:
-            return leaf if leaf.shape[0] == 1 else leaf[index : index + 1]
+    def of_each(self, indices: list[int]) -> "Told":
+        """What is told of some of the images; leaves of one for all stay so."""
+
+        def pick(leaf: jax.Array) -> jax.Array | np.ndarray:
+            if leaf.shape[0] == 1:
+                return leaf
+            return np.asarray(leaf)[indices]  # JAX would compile a program for each index
 
         return Told(*jax.tree.map(pick, tuple(self)))
 
@@ -115,8 +121,12 @@ def told_for(
     noise: jax.typing.ArrayLike | NoiseModel | None,
     inverse: Inverse | None,
     mask: Any = None,
+    whole: tuple[np.ndarray, ImageFacts] | None = None,
 ) -> Told:
     """Computes all that restoring an image needs besides a model; see `condition_for`.
+
+    Where the image is a part of a larger one, its noise stands for that of the larger, of which
+    `whole` has the brightest value and the facts, of each image that goes through the network.
 
     The noise in an image that went through JPEG, where it is not given, is estimated with JPEG's.
     An image with a mask is one that has been filled in, see `glra_jax.masks`.
@@ -124,7 +134,7 @@ def told_for(
     noise = noise_with_jpeg(y, kernel, noise, architecture, inverse, mask=mask)
     if architecture.by_image:
         _check_channels(noise, y)
-        return _told_by_image(architecture, constants, kernel, y, noise, mask)
+        return _told_by_image(architecture, constants, kernel, y, noise, mask, whole)
     condition = condition_for(
         architecture, constants, kernel, y, noise=noise, inverse=inverse, mask=mask
     )
@@ -157,6 +167,7 @@ def _told_by_image(
     y: Any,
     noise: jax.typing.ArrayLike | NoiseModel | None,
     mask: Any,
+    whole: tuple[np.ndarray, ImageFacts] | None,
 ) -> Told:
     together = goes_together(y, architecture)
     images = as_batch(batched(y), together=together).astype(np.float32)  # NumPy's stay NumPy's
@@ -166,12 +177,13 @@ def _told_by_image(
     looked_at, seen = images[:, :1, :1], None
     if noise is None:
         looked_at, seen = middle(images, known)
+    brightest, facts = whole or (images.max(axis=(1, 2, 3)), image_facts(images))
     return _told_of_each(
         constants,
         kernel,
         looked_at,
-        images.max(axis=(1, 2, 3)),
-        image_facts(images),
+        brightest,
+        facts,
         noise,
         seen,
         architecture=architecture,

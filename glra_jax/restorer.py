@@ -6,10 +6,10 @@ nothing is compiled twice, and what depends on the blur kernel or the weights al
 once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -25,17 +25,23 @@ from glra_jax.inverses import Inverse
 from glra_jax.masks import as_masks, fill_masked
 from glra_jax.model import Model
 from glra_jax.model_files import default_model
-from glra_jax.networks.architecture import Architecture, Condition, Margins
-from glra_jax.networks.data_step import StepFilters, take_step
+from glra_jax.networks.architecture import Architecture, Condition
 from glra_jax.noise import NoiseModel
-from glra_jax.restoration import (
-    check_model,
-    check_photograph,
-    check_settings,
-    restore_extended,
-    restore_whole,
+from glra_jax.restoration import check_model, check_photograph, check_settings, restore_whole
+from glra_jax.tile_batches import (
+    Cut,
+    Devices,
+    batch_for,
+    default_devices,
+    memory_of,
+    restored_tiles,
+    step_tile,
+    tile_for,
 )
+from glra_jax.tiles import Tile, cut, cut_mask, put_tile, tiles_of, widened
 from glra_jax.units import in_unit, noise_in_unit, out_of_unit, unit_of
+
+_Done = TypeVar("_Done")
 
 
 def even_tile(height: int, width: int, *, largest: int = Architecture.tile_side) -> tuple[int, int]:
@@ -63,7 +69,7 @@ def even_tile(height: int, width: int, *, largest: int = Architecture.tile_side)
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=("model", "kernel", "noise", "inverse", "condition", "prepared"),
-    meta_fields=("tile", "method"),
+    meta_fields=("tile", "batch", "devices", "method"),
 )
 @dataclass(frozen=True)
 class Restorer:
@@ -78,6 +84,8 @@ class Restorer:
         image, as where its noise is estimated.
       prepared: what the network computes once for tiles of this size.
       tile: height and width of the tiles that images are restored in; static.
+      batch: number of tiles that a device restores at once; static.
+      devices: that tiles are shared out to; static.
       method: of computing; static.
     """
 
@@ -88,6 +96,8 @@ class Restorer:
     condition: Condition | None
     prepared: Any
     tile: tuple[int, int]
+    batch: int
+    devices: Devices
     method: str
 
     @property
@@ -204,8 +214,8 @@ class Restorer:
             )
             return out_of_unit(restored, unit)
         told = self.told_of(y, mask)
-        shape = shape_of(self.kernel)
         if boundary == "valid":
+            shape = shape_of(self.kernel)
             whole = restore_whole(
                 y, self.model, told, mask, kernel_shape=shape, boundary=boundary, method=self.method
             )
@@ -213,59 +223,94 @@ class Restorer:
         images = batched(y)
         masks = None if mask is None else as_masks(mask)
         restored = np.empty(images.shape, np.float32)
-        sizes = extended_size(self.tile, architecture, shape)
-        margins = reach(architecture, shape)
-        together = goes_together(y, architecture)
-        tiles = list(_tiles(images.shape, self.tile, together=together))
-        for tile in tiles if not progress else _with_bar(tiles):
-            part, inside = _cut(images, tile, sizes, margins, boundary)
-            known = _cut_mask(masks, tile, sizes, margins, boundary)
-            out = _restore_tile(
-                self.model,
-                self.prepared,
-                told.of(tile.position),
-                part,
-                inside if architecture.sees_frame else None,
-                known if architecture.sees_frame else None,
-                size=self.tile,
-                method=self.method,
-            )
-            self._put(restored, tile, out)
-        if architecture.step_filters(told.condition) is not None:
-            restored = self._step_to_data(restored, images, masks, tiles, told, boundary)
+        self.restore_tiles(
+            images,
+            masks,
+            told,
+            boundary=boundary,
+            put=partial(put_tile, restored),
+            scratch=partial(np.empty, images.shape, np.float32),
+            progress=progress,
+        )
         return restored.reshape(y.shape).astype(y.dtype)
 
-    def _step_to_data(
+    def restore_tiles(
+        self,
+        images: Any,
+        masks: np.ndarray | None,
+        told: Told,
+        *,
+        boundary: str,
+        put: Callable[[Tile, np.ndarray], None],
+        scratch: Callable[[], np.ndarray],
+        after_tile: Callable[[], None] = lambda: None,
+        progress: bool = False,
+    ) -> None:
+        """Restores images tile by tile, from wherever they are to wherever they go.
+
+        Args:
+          images: `(N, H, W, C)` in [0, 1]: an array, or what is indexed as one.
+          masks: see `deconvolve`, `(1 or N, H, W)`; the images are filled in.
+          told: of the images.
+          boundary: see `deconvolve`.
+          put: takes each restored tile, row by row.
+          scratch: makes an array of the images' shape, where the network ends with a step back to
+            the data, which is taken behind all of its tiles.
+          after_tile: called after each.
+          progress: whether to show a bar with the time left.
+        """
+        architecture = self.model.architecture
+        shape = shape_of(self.kernel)
+        sizes = extended_size(self.tile, architecture, shape)
+        margins = reach(architecture, shape)
+        together = goes_together(images, architecture)
+
+        def cut_out(tile: Tile) -> Cut:
+            part, inside = cut(images, tile, sizes, margins, boundary)
+            if not architecture.sees_frame:
+                return part, None, None
+            return part, inside, cut_mask(masks, tile, sizes, margins, boundary)
+
+        tiles = list(tiles_of(images.shape, self.tile, together=together))
+        steps = architecture.step_filters(told.condition) is not None
+        between = scratch() if steps else None
+        done = restored_tiles(
+            *(tiles, cut_out, told, self.model, self.prepared),
+            size=self.tile,
+            batch=self.batch,
+            devices=self.devices,
+            method=self.method,
+        )
+        for tile, out in done if not progress else _with_bar(done, len(tiles)):
+            if between is None:
+                put(tile, out)
+            else:
+                put_tile(between, tile, out)
+            after_tile()
+        if between is not None:
+            for tile, out in self._stepped(between, images, masks, tiles, told, boundary):
+                put(tile, out)
+                after_tile()
+
+    def _stepped(
         self,
         restored: np.ndarray,
-        images: np.ndarray,
+        images: Any,
         masks: np.ndarray | None,
-        tiles: "list[_Tile]",
+        tiles: list[Tile],
         told: Told,
         boundary: str,
-    ) -> np.ndarray:
+    ) -> Iterator[tuple[Tile, np.ndarray]]:
         """Takes the step back to the data, tile by tile, where the network has restored all."""
-        stepped = np.empty_like(restored)
         for tile in tiles:
             filters = self.model.architecture.step_filters(told.of(tile.position).condition)
             assert filters is not None
             near, far = filters.reach, filters.reach_restored
-            whole, inside = _cut(restored, tile, _widened(self.tile, far), far, boundary)
-            size = _widened(self.tile, near)
-            part, _ = _cut(images, tile, size, near, boundary)
-            known = _cut_mask(masks, tile, size, near, boundary)
-            self._put(stepped, tile, _step_tile(whole, part, inside, known, filters))
-        return stepped
-
-    def _put(self, images: np.ndarray, tile: "_Tile", out: jax.Array) -> None:
-        """Writes a restored tile where it belongs, as far as it lies in the image."""
-        place = images[
-            tile.image,
-            tile.top : tile.top + self.tile[0],
-            tile.left : tile.left + self.tile[1],
-            tile.channels,
-        ]
-        place[...] = np.asarray(out)[: place.shape[0], : place.shape[1]]
+            whole, inside = cut(restored, tile, widened(self.tile, far), far, boundary)
+            size = widened(self.tile, near)
+            part, _ = cut(images, tile, size, near, boundary)
+            known = cut_mask(masks, tile, size, near, boundary)
+            yield tile, np.asarray(step_tile(whole, part, inside, known, filters))
 
 
 @native_arrays
@@ -274,7 +319,9 @@ def prepare(
     model: Model,
     kernel: jax.Array,
     *,
-    tile: tuple[int, int] = (256, 256),
+    tile: tuple[int, int] | None = None,
+    batch: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
     noise: jax.typing.ArrayLike | NoiseModel | None = None,
     inverse: Inverse | None = None,
     method: str = "auto",
@@ -285,7 +332,11 @@ def prepare(
       model: from `load_model` or a training run.
       kernel: blur kernel, `(h, w)`, sum 1, each side at most the model's support.
       tile: height and width of the tiles, rounded up to what the network takes; `even_tile` finds
-        good ones for an image.
+        good ones for an image. None takes 256×256 on CPUs, and on a GPU what its memory allows.
+      batch: number of tiles that a device restores at once; None takes 1 on CPUs, and on a GPU what
+        its memory allows.
+      devices: of this process, that tiles are shared out to; None takes all accelerators, or one
+        CPU device: several would share the cores that one has.
       noise: see `deconvolve`; None estimates it at each call, where the model depends on it.
       inverse: how the model inverts the kernel; None takes what it was trained with.
       method: of computing, see `glra_jax.correlate`.
@@ -295,156 +346,33 @@ def prepare(
 
     Raises:
       TypeError: as `deconvolve`.
-      ValueError: as `deconvolve`, or a tile without pixels.
+      ValueError: as `deconvolve`, a tile without pixels, or no device.
     """
     check_model(model)
+    used = default_devices() if devices is None else tuple(devices)
+    if not used:
+        raise ValueError("devices has none; give some of jax.local_devices(), or leave it out")
+    memory = memory_of(used)
+    tile = tile_for(memory, model.architecture) if tile is None else tile
     if np.shape(tile) != (2,):
         raise ValueError(f"tile must be a height and a width, got {tile!r}")
     for name, side in zip(("height", "width"), tile, strict=True):
         validation.check_size(side, f"tile {name}")
     architecture = model.architecture
     height, width = (rounded_up(side, architecture) for side in tile)
+    if batch is None:
+        batch = batch_for(memory, architecture, (height, width), shape_of(kernel))
+    validation.check_size(batch, "batch")
     extended = extended_size((height, width), architecture, shape_of(kernel))
-    prepared = architecture.prepare(model.params, (1, *extended), method=method)
-    ready = Restorer(model, kernel, None, None, None, prepared, (height, width), method)
+    prepared = architecture.prepare(model.params, (batch, *extended), method=method)
+    ready = Restorer(
+        *(model, kernel, None, None, None, prepared, (height, width)), batch, used, method
+    )
     return ready.with_kernel(kernel, noise=noise, inverse=inverse)
 
 
-class _Tile(NamedTuple):
-    """A piece of a batch of images: which image, its top left corner, which channels.
-
-    `position` counts what goes through the network: images, or their channels.
-    """
-
-    position: int
-    image: int
-    top: int
-    left: int
-    channels: slice
-
-
-@partial(jax.jit, static_argnames=("size", "method"))
-def _restore_tile(
-    model: Model,
-    prepared: Any,
-    told: Told,
-    tile: jax.Array,
-    inside: jax.Array | None,
-    known: jax.Array | None,
-    *,
-    size: tuple[int, int],
-    method: str,
-) -> jax.Array:
-    """Restores one extended tile, `(H, W, C)`; what is not needed here compiles nothing again."""
-    out = restore_extended(model, told, tile[None], inside, known, prepared=prepared, method=method)
-    halo, (height, width) = model.architecture.halo, size
-    return out[0, halo : halo + height, halo : halo + width]
-
-
-@jax.jit
-def _step_tile(
-    restored: jax.Array,
-    blurred: jax.Array,
-    inside: jax.Array,
-    known: jax.Array | None,
-    filters: StepFilters,
-) -> jax.Array:
-    """Takes the step back to the data on one tile, `(H, W, C)`."""
-    return take_step(restored[None], blurred[None], inside, filters, known=known)[0]
-
-
-def _widened(size: tuple[int, int], margins: Margins) -> tuple[int, int]:
-    """Height and width of a tile with margins."""
-    height, width = (side + sum(margin) for side, margin in zip(size, margins, strict=True))
-    return height, width
-
-
-def _cut(
-    images: np.ndarray, tile: _Tile, sizes: tuple[int, int], margins: Margins, boundary: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts a tile with margins out of images, which go on outside of their frame.
-
-    Args:
-      images: `(N, H, W, C)`.
-      tile: which.
-      sizes: height and width to cut.
-      margins: what of them lies before the tile; what lies behind it follows from `sizes`.
-      boundary: how the images go on.
-
-    Returns:
-      float32 `(height, width, C)`, and 1 where it lies in the frame and 0 outside, `(1, height,
-      width, 1)`; 1 everywhere with `"wrap"`.
-    """
-    start = tile.top - margins[0][0], tile.left - margins[1][0]
-    rows, columns = _places(start, sizes, images.shape[1:3], boundary)
-    part = images[tile.image, rows, columns, tile.channels]
-    inside = np.ones((1, *sizes, 1), np.float32)
-    if boundary != "wrap":
-        inside = _in_frame(start, sizes, images.shape[1:3])
-    return part.astype(np.float32), inside
-
-
-def _cut_mask(
-    masks: np.ndarray | None,
-    tile: _Tile,
-    sizes: tuple[int, int],
-    margins: Margins,
-    boundary: str,
-) -> np.ndarray | None:
-    """Cuts masks `(N, H, W)`, N 1 or that of the images, as `_cut` does: 0 outside the frame."""
-    if masks is None:
-        return None
-    start = tile.top - margins[0][0], tile.left - margins[1][0]
-    rows, columns = _places(start, sizes, masks.shape[1:], boundary)
-    part = masks[tile.image if len(masks) > 1 else 0, rows, columns].astype(np.float32)
-    if boundary != "wrap":
-        return part[None, ..., None] * _in_frame(start, sizes, masks.shape[1:])
-    return part[None, ..., None]
-
-
-def _places(
-    start: tuple[int, int], sizes: tuple[int, int], shape: tuple[int, ...], boundary: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of an image that stand for those of a tile, `(h, 1)` and `(1, w)`."""
-    rows, columns = (
-        _inside(first, first + size, whole, boundary)
-        for first, size, whole in zip(start, sizes, shape, strict=True)
-    )
-    return rows[:, None], columns[None, :]
-
-
-def _tiles(shape: tuple[int, ...], tile: tuple[int, int], *, together: bool) -> Iterator[_Tile]:
-    """Yields the tiles of a batch; channels together, or one by one."""
-    count, height, width, channels = shape
-    groups = [slice(None)] if together else [slice(c, c + 1) for c in range(channels)]
-    for image in range(count):
-        for top in range(0, height, tile[0]):
-            for left in range(0, width, tile[1]):
-                for place, group in enumerate(groups):
-                    yield _Tile(image * len(groups) + place, image, top, left, group)
-
-
-def _inside(start: int, stop: int, size: int, boundary: str) -> np.ndarray:
-    """Positions that stand for `start ... stop - 1` along an axis, as `numpy.pad` has it."""
-    validation.check_choice(boundary, "boundary", ("edge", "reflect", "wrap"))
-    index = np.arange(start, stop)
-    if boundary == "edge" or size == 1:
-        return np.clip(index, 0, size - 1)
-    if boundary == "wrap":
-        return index % size
-    return np.abs((index + size - 1) % (2 * size - 2) - (size - 1))
-
-
-def _in_frame(start: tuple[int, int], sizes: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Mask of a tile, `(1, H, W, 1)`: 1 where it lies in an image of a shape."""
-    rows, columns = (
-        (np.arange(first, first + size) >= 0) & (np.arange(first, first + size) < whole)
-        for first, size, whole in zip(start, sizes, shape, strict=True)
-    )
-    return (rows[:, None] & columns[None, :]).astype(np.float32)[None, ..., None]
-
-
-def _with_bar(tiles: list[_Tile]) -> Any:
+def _with_bar(done: Iterable[_Done], count: int) -> Iterable[_Done]:
     from tqdm import tqdm
 
-    return tqdm(tiles, desc="restoring", unit="tile")
+    bar: Iterable[_Done] = tqdm(done, desc="restoring", unit="tile", total=count)
+    return bar

@@ -14,7 +14,7 @@ from glra_jax import cli
 from glra_jax.commands.plan import plan
 from glra_jax.commands.tiles import common_tile
 from glra_jax.photo_files import Photo, read_photo, write_photo
-from glra_jax.restorer import _restore_tile
+from glra_jax.tile_batches import restore_tile
 
 
 @pytest.fixture
@@ -279,9 +279,9 @@ def test_photographs_of_several_sizes_compile_one_program(tmp_path, kernel, mode
     for place, size in enumerate(sizes):
         write_photo(Photo(tones(place, *size)), tmp_path / f"{place}.png")
     files = [tmp_path / f"{place}.png" for place in range(3)]
-    _restore_tile.clear_cache()
+    restore_tile.clear_cache()
     deblur(*files, kernel, "--output-dir", tmp_path / "out", "--model", model)
-    assert _restore_tile._cache_size() == 1
+    assert restore_tile._cache_size() == 1
     for file in files:
         found = read_photo(tmp_path / "out" / file.name).colour
         np.testing.assert_allclose(found, expected(file, kernel, model), atol=0.6)

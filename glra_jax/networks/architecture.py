@@ -83,6 +83,8 @@ class Architecture(abc.ABC):
         1 where a layer is not named.
       tile_side: largest side of the tiles that a photograph is restored in, in pixels: with larger
         ones less is computed twice, and with smaller ones memory is saved.
+      bytes_per_pixel: memory that restoring takes for each pixel of a tile and its surroundings;
+        how many tiles a GPU restores at once follows from it.
     """
 
     name: ClassVar[str]
@@ -93,6 +95,7 @@ class Architecture(abc.ABC):
     scale_free: ClassVar[bool] = False
     layer_rates: ClassVar[Mapping[str, float]] = {}
     tile_side: ClassVar[int] = 320
+    bytes_per_pixel: ClassVar[int] = 4096
 
     # --- geometry -------------------------------------------------------------------------------
 

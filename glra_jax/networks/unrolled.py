@@ -334,6 +334,7 @@ class Unrolled(Architecture):
     scale_free: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
     tile_side: ClassVar[int] = 768
+    bytes_per_pixel: ClassVar[int] = 1024
 
     stages: int = 2
     features: int = 64
