@@ -19,7 +19,7 @@ from experiments.pictures.training_sheet import save_ratios
 from glra_jax import validation
 
 Section = Literal[
-    "step", "photograph", "layers", "glra", "memory", "pixels", "sizes", "accelerator"
+    "step", "photograph", "layers", "glra", "memory", "pixels", "large", "sizes", "accelerator"
 ]
 
 
@@ -32,6 +32,7 @@ class BenchmarkOptions:
       sections: What to measure; "accelerator" needs a GPU or TPU.
       rounds: How often each method runs, at least 1.
       megapixels: Sizes of the photographs of the section "pixels".
+      large: Megapixels of the images in files of the section "large".
       sizes: How many images, each of another size, the section "sizes" restores; at least 20.
       torch_compile: Whether to time torch.compile too; it needs a C++ compiler.
       overwrite: Allow the results in the folder to be replaced.
@@ -41,6 +42,7 @@ class BenchmarkOptions:
     sections: tuple[Section, ...] = ("step", "photograph", "layers", "glra", "memory", "pixels")
     rounds: int = 5
     megapixels: tuple[float, ...] = (0.25, 1.0, 4.0, 12.0)
+    large: tuple[float, ...] = (1.0, 4.0, 16.0, 100.0)
     sizes: int = 200
     torch_compile: bool = False
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -88,6 +90,8 @@ def run(options: BenchmarkOptions) -> tuple[list[Comparison], list[str]]:
             tables.append(memory_table())
         elif section == "pixels":
             tables.append(pixels_table(options.megapixels))
+        elif section == "large":
+            tables.append(large_table(options.large))
         elif section == "sizes":
             tables.append(sizes_table(options.sizes))
         else:
@@ -111,6 +115,23 @@ def pixels_table(megapixels: tuple[float, ...]) -> str:
         found = measure("restore", str(size))
         lines.append(
             f"| {size:g} | {found['seconds']:.1f} | {found['seconds'] / size:.2f} "
+            f"| {found['mib']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def large_table(megapixels: tuple[float, ...]) -> str:
+    """Time and peak memory of restoring from a file into a file; a small network, and the default.
+
+    The default network restores the smallest only.
+    """
+    lines = ["| megapixels, RGB, uint8 | network | s | s a megapixel | peak above imports, MiB |",
+             "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    tasks = [("large", "small", size) for size in megapixels]
+    for task, network, size in [*tasks, ("large-default", "default", min(megapixels))]:
+        found = measure(task, str(size))
+        lines.append(
+            f"| {size:g} | {network} | {found['seconds']:.1f} | {found['seconds'] / size:.2f} "
             f"| {found['mib']:.0f} |"
         )
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from glra_jax.glra import fit_glra
 from glra_jax.inverses import Inverse, pseudo_inverse
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
 from glra_jax.kernels import disk_kernel, gaussian_kernel, motion_kernel, normalize_kernel
+from glra_jax.large_images import restore_large
 from glra_jax.lowrank import Basis, project, reconstruct
 from glra_jax.metrics import psnr, ssim, ssim_volume
 from glra_jax.model import Model, initial_model
@@ -68,6 +69,7 @@ __all__ = [
     "pseudo_inverse",
     "psnr",
     "reconstruct",
+    "restore_large",
     "restore_varying",
     "sample_kernel",
     "save_model",

@@ -56,12 +56,24 @@ def write_atomically(path: Path, data: bytes, *, overwrite: bool) -> None:
       FileExistsError: there is something at `path` and `overwrite` is False.
       OSError: what else `check_writable` refuses.
     """
+    with written_atomically(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def written_atomically(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Gives an empty file to be written, which is at `path` when that is done.
+
+    See `write_atomically`.
+
+    Yields:
+      The file, beside the other. It is removed where an error is raised.
+    """
     _check_place(path, overwrite=overwrite)
     target = _target(path)
     with _temporary(target) as temporary:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         if overwrite:
             with contextlib.suppress(FileNotFoundError):

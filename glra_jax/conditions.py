@@ -55,10 +55,11 @@ def condition_for(
     Raises:
       ValueError: the network cannot restore this kernel; what `estimate_noise` refuses.
     """
-    looked_at = y if noise is None and architecture.uses_noise(inverse) else None
+    looked_at: Any = y if noise is None and architecture.uses_noise(inverse) else None
+    in_numpy = isinstance(looked_at, np.ndarray) and isinstance(mask, np.ndarray | None)
     if looked_at is None:
         mask = None
-    elif isinstance(looked_at, np.ndarray) and isinstance(mask, np.ndarray | None):
+    elif in_numpy:  # where nothing is compiled for the size of the image
         noise, looked_at, mask = estimate_noise(looked_at, mask=mask), None, None
     condition = _condition(
         constants, kernel, looked_at, noise, inverse, mask, architecture=architecture

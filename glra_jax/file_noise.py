@@ -29,8 +29,9 @@ def estimated_levels(
       One standard deviation, or one for each of the channels that the network takes together.
     """
     if not architecture.by_image:
-        on_host = None if mask is None else np.asarray(mask)
-        return max(float(estimate_noise(np.asarray(y), mask=on_host)), jpeg)
+        known: Any = None if mask is None else np.asarray(mask)
+        pixels: Any = np.asarray(y)  # JAX would compile a program for every size
+        return max(float(estimate_noise(pixels, mask=known)), jpeg)
     known = None if mask is None else np.asarray(mask)[None, ..., None]
     pixels, known = middle(np.atleast_3d(np.asarray(y))[None], known)
     seen = None if known is None else known[0, ..., 0]

@@ -10,8 +10,12 @@ from numpy.lib import format as npy
 _MAGIC = b"\x93NUMPY"
 
 
-def read_array(path: Path) -> np.ndarray:
+def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
     """Reads a `.npy` file whole; objects, which could run code, are refused.
+
+    Args:
+      path: the file.
+      mapped: whether to leave it where it is: a `numpy.memmap`, for reading.
 
     Raises:
       OSError: a file that may not be read.
@@ -31,6 +35,8 @@ def read_array(path: Path) -> np.ndarray:
             held = os.fstat(file.fileno()).st_size - file.tell()
             if not dtype.hasobject and needed > held:  # before memory is asked for
                 raise ValueError(f"{needed} bytes are announced and {held} are there")
+            if mapped:
+                return np.load(path, mmap_mode="r", allow_pickle=False)
             file.seek(0)
             return np.load(file, allow_pickle=False)
     except (ValueError, EOFError, MemoryError, RecursionError, SyntaxError, TypeError) as error:

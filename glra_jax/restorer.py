@@ -193,7 +193,7 @@ class Restorer:
 
     def restore_filled(
         self,
-        y: np.ndarray | jax.Array,
+        y: Any,
         mask: np.ndarray | None,
         *,
         boundary: str,

@@ -11,9 +11,9 @@ from glra_jax.masks import MASK_THEM
 from glra_jax.noise import NoiseModel
 
 # The mean of 3×3 pixels exceeds white by noise of 5 % hardly by this, and by ringing neither.
-_ABOVE_WHITE = 1.1
+ABOVE_WHITE = 1.1
 # An image with values above white has no white: its brightest is this far below.
-_HEADROOM = 1.25
+HEADROOM = 1.25
 
 _Array = TypeVar("_Array", jax.Array, np.ndarray)
 
@@ -40,12 +40,12 @@ def unit_of(y: Any, scale: jax.typing.ArrayLike | None) -> jax.typing.ArrayLike:
         return float(scale) if validation.is_known(scale) else scale  # type: ignore[arg-type]
     if not validation.is_known(y):
         y = jax.lax.stop_gradient(jnp.asarray(y, jnp.float32))
-        return jnp.where(_means(y, jnp).max() > _ABOVE_WHITE, _HEADROOM * y.max(), 1.0)
+        return jnp.where(means_of_nine(y, jnp).max() > ABOVE_WHITE, HEADROOM * y.max(), 1.0)
     validation.check_range(y, "y")  # before a unit is found in which any value would do
-    if not validation.extremes(y)[1] > _ABOVE_WHITE:
+    if not validation.extremes(y)[1] > ABOVE_WHITE:
         return 1.0
     y = np.asarray(y, np.float32)
-    return _HEADROOM * float(y.max()) if _means(y, np).max() > _ABOVE_WHITE else 1.0
+    return HEADROOM * float(y.max()) if means_of_nine(y, np).max() > ABOVE_WHITE else 1.0
 
 
 def in_unit(y: _Array, unit: jax.typing.ArrayLike) -> _Array:
@@ -73,7 +73,7 @@ def _is_one(unit: jax.typing.ArrayLike) -> bool:
     return isinstance(unit, float) and unit == 1.0
 
 
-def _means(y: Any, xp: Any) -> Any:
+def means_of_nine(y: Any, xp: Any) -> Any:
     """Means of 3×3 pixels; of fewer at the border, where they are repeated."""
     rows = 1 if y.ndim == 4 else 0
     for axis in (rows, rows + 1):

@@ -19,8 +19,8 @@ SIZES = [(int(h), int(w)) for h, w in np.random.default_rng(0).integers(64, 100,
 _compiled: list[str] = []
 
 
-def _note(event: str, seconds: float, **_: object) -> None:
-    del seconds
+def _note(event: str, duration_secs: float, **_: str | int) -> None:
+    del duration_secs
     if event == "/jax/core/compile/backend_compile_duration":
         _compiled.append(event)
 

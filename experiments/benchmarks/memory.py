@@ -7,6 +7,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from experiments.benchmarks.network import (
     lax_forward,
     library_forward,
 )
+from glra_jax.large_images import let_go
+from glra_jax.model_files import DEFAULT_MODEL
 
 
 def _peak_mib() -> float:
@@ -44,6 +47,32 @@ def _restore(megapixels: float) -> float:
     return time.perf_counter() - started
 
 
+def _restore_large(megapixels: float, model: gx.Model) -> float:
+    """Restores one RGB photograph of 8 bits from a file into a file and returns the seconds."""
+    side = round((megapixels * 1e6) ** 0.5)
+    largest = model.architecture.tile_side
+    kernel = gx.gaussian_kernel(sigma=2.5, size=23)
+    tile = gx.even_tile(side, side, largest=largest)
+    restorer = gx.prepare(model, kernel, tile=tile)
+    restorer(np.full((8, 8, 3), 0.5, np.float32))  # compiles
+    with tempfile.TemporaryDirectory() as folder:
+        names = (Path(folder) / name for name in ("blurred.npy", "restored.npy"))
+        y, out = (np.lib.format.open_memmap(n, "w+", np.uint8, (side, side, 3)) for n in names)
+        generator = np.random.default_rng(0)
+        for row in range(0, side, 500):
+            y[row : row + 500] = generator.integers(30, 220, y[row : row + 500].shape, np.uint8)
+            let_go(y)
+        started = time.perf_counter()
+        gx.restore_large(restorer, y, out, progress=True)
+        return time.perf_counter() - started
+
+
+def _small_network() -> gx.Model:
+    """Untrained, and of much less work than the default one."""
+    network = gx.Unrolled(stages=1, features=8, blocks=1)
+    return gx.initial_model(jax.random.key(0), network, {})
+
+
 def main() -> None:
     """Runs one task in this process."""
     task, value = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
@@ -51,6 +80,10 @@ def main() -> None:
     baseline, seconds = _peak_mib(), 0.0
     if task == "restore":
         seconds = _restore(float(value))
+    elif task == "large":
+        seconds = _restore_large(float(value), _small_network())
+    elif task == "large-default":
+        seconds = _restore_large(float(value), gx.load_model(DEFAULT_MODEL))
     else:
         model = example_model()
         lax = value == "lax"
@@ -64,7 +97,7 @@ def measure(task: str, value: str) -> dict[str, float]:
     """Runs a task in a new process.
 
     Args:
-      task: "step" or "restore".
+      task: "step", "restore", or "large" and "large-default", from a file into a file.
       value: method of correlating, or megapixels.
 
     Returns:

@@ -13,7 +13,7 @@ import numpy as np
 
 import glra_jax as gx
 
-_TILE = (128, 128)
+_TILE = (256, 256)
 _SMALLEST, _LARGEST = 64, 257
 _MODELS = ("unrolled", "glra")
 _WARM = 20  # images after which memory ought to stay
@@ -27,9 +27,9 @@ def restore_sizes(model: str, count: int) -> list[dict[str, float]]:
     """
     programs = 0
 
-    def note(event: str, seconds: float, **_: object) -> None:
+    def note(event: str, duration_secs: float, **_: str | int) -> None:
         nonlocal programs
-        del seconds
+        del duration_secs
         programs += event == "/jax/core/compile/backend_compile_duration"
 
     jax.monitoring.register_event_duration_secs_listener(note)

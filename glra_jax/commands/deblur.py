@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from glra_jax.atomic_files import check_writable
+from glra_jax.commands.arrays import deblur_array, is_array
 from glra_jax.commands.deblur_options import Deblur, check_numbers, check_outputs
 from glra_jax.commands.one_photo import (
     Bench,
@@ -42,7 +43,10 @@ def deblur(options: Deblur) -> None:
     """
     check_outputs(options)
     if options.output is not None:
-        _deblur_one(options, options.output)
+        if is_array(options.first):
+            deblur_array(options, options.output)
+        else:
+            _deblur_one(options, options.output)
     elif options.output_dir is not None:
         _deblur_many(options, options.output_dir)
 

@@ -20,6 +20,9 @@ class Deblur:
     `--output-dir` it may be a folder, of one kernel for each photograph, by the names without
     endings.
 
+    A photograph in a `.npy` file is restored into another, tile by tile, and need not fit into
+    memory.
+
     Attributes:
       first: Blurred photograph, 8 or 16 bits or floating point; grey, RGB or RGBA (alpha is kept).
         With --output-dir also a folder of photographs.
