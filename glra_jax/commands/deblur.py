@@ -13,6 +13,7 @@ import numpy as np
 
 from glra_jax.atomic_files import check_writable
 from glra_jax.commands.arrays import deblur_array, is_array
+from glra_jax.commands.claims import Claims
 from glra_jax.commands.deblur_options import Deblur, check_numbers, check_outputs
 from glra_jax.commands.one_photo import (
     Bench,
@@ -89,10 +90,14 @@ class _Tally:
 
     restored: int = 0
     skipped: int = 0
+    elsewhere: int = 0
     failed: list[Path] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"{self.restored} restored, {self.skipped} skipped, {len(self.failed)} failed"
+        said = f"{self.restored} restored, {self.skipped} skipped, {len(self.failed)} failed"
+        if self.elsewhere:
+            said += f", {self.elsewhere} left to another process"
+        return said
 
 
 def _deblur_many(options: Deblur, folder: Path) -> None:
@@ -111,22 +116,26 @@ def _deblur_many(options: Deblur, folder: Path) -> None:
     for line in (*found.notes, *(common.described if common is not None else ())):
         print(line)
     tally = _Tally()
-    with _said_at_the_end(tally):
-        _restore_all(bench, found, common, tally)
+    with _said_at_the_end(tally), Claims(folder) as claims:
+        _restore_all(bench, found, common, tally, claims)
     if tally.failed:
         count = len(found.jobs)
         names = ", ".join(str(path) for path in tally.failed)
         raise ValueError(f"{len(tally.failed)} of {count} photographs failed: {names}")
 
 
-def _restore_all(bench: Bench, found: Plan, common: FileKernel | None, tally: _Tally) -> None:
+def _restore_all(
+    bench: Bench, found: Plan, common: FileKernel | None, tally: _Tally, claims: Claims
+) -> None:
     sizes = [_size(job.photo) for job in found.jobs]
     progress = Progress(sizes)
     try:
         for job, size in zip(found.jobs, sizes, strict=True):
             place, worked = progress.start(job.photo.name), False
             try:
-                worked = _restore_job(bench, job, common, progress, place)
+                with claims.of(job.output) as mine:
+                    if mine:
+                        worked = _restore_job(bench, job, common, progress, place)
             except _FAILURES as error:
                 if isinstance(error, OSError) and error.errno in _FULL:
                     raise  # nor will the others be written
@@ -135,8 +144,11 @@ def _restore_all(bench: Bench, found: Plan, common: FileKernel | None, tally: _T
                 about = "" if str(job.photo) in said else f"{job.photo}: "
                 progress.complain(one_line(f"glra-jax: {about}{said}"))
             else:
+                if not mine:
+                    progress.say(f"{place}, {job.photo}: another process is at work on it")
                 tally.restored += worked
-                tally.skipped += not worked
+                tally.skipped += mine and not worked
+                tally.elsewhere += not mine
             progress.done(size, worked=worked)
     finally:
         progress.close()

@@ -30,7 +30,8 @@ class Deblur:
       rest: The kernel is the last of all.
       output: File to write for one photograph; its suffix says the format.
       output_dir: Folder to write many photographs into, under their own names. What is there
-        already is skipped, so that the same command resumes.
+        already is skipped, so that the same command resumes. Several processes may run it at once:
+        they share the photographs.
       suffix: Format of what is written into --output-dir, such as .png; that of each photograph if
         not given, and .png for formats that are not written.
       preview: Also write the photograph before and after, side by side, as NAME.preview.png of 8
