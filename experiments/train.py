@@ -206,6 +206,8 @@ def start_or_resume(
         Saved(state, abstract.constants),
     )
     saved = checkpoints.restore(like)
+    for line in checkpoints.set_aside:
+        print(line)
     print(f"resuming {options.folder} at step {int(saved.state.step)} of {config.steps}")
     return saved.state, saved.constants
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from glra_jax.model_files import named_arrays
 from glra_jax.networks.architecture import Constants
@@ -42,6 +43,9 @@ class Checkpoints:
         are refused.
       keep: how many of the latest to keep.
 
+    Attributes:
+      set_aside: what `restore` found damaged, a sentence for each checkpoint.
+
     Raises:
       CheckpointError: the folder holds files, but no checkpoint; or checkpoints of another run.
     """
@@ -62,8 +66,8 @@ class Checkpoints:
                 max_to_keep=keep, create=True, enable_async_checkpointing=False
             ),
         )
-        step = self.latest_step()
-        if step is None:
+        self.set_aside: tuple[str, ...] = ()
+        if self.latest_step() is None:
             names = sorted(path.name for path in self._folder.iterdir())
             foreign = [name for name in names if "orbax-checkpoint-tmp" not in name]
             if foreign:
@@ -74,7 +78,7 @@ class Checkpoints:
                 )
         else:
             try:
-                self._check_description(step)
+                self._check_description()
             except BaseException:
                 self.close()
                 raise
@@ -106,7 +110,10 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def restore(self, like: Saved) -> Saved:
-        """Reads the latest checkpoint.
+        """Reads the latest checkpoint that is whole.
+
+        Damaged ones of later steps get names that end in `.damaged`, and `set_aside` says so. Where
+        none is whole, nothing is changed.
 
         Args:
           like: arrays or `ShapeDtypeStruct`s with the shapes, dtypes and shardings wanted; the
@@ -116,14 +123,32 @@ class Checkpoints:
           The arrays, sharded as `like`.
 
         Raises:
-          CheckpointError: there is none, it is damaged, or its arrays differ from `like`.
+          CheckpointError: there is none, all are damaged, or their arrays differ from `like`.
         """
-        step = self.latest_step()
-        if step is None:
+        steps = self._steps()
+        if not steps:
             raise CheckpointError(f"{self._folder} holds no checkpoint")
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
         )
+        faults: dict[int, CheckpointError] = {}
+        for step in steps:
+            try:
+                arrays = self._read(step, abstract)
+            except CheckpointError as error:
+                faults[step] = error
+                continue
+            if faults:
+                self._set_aside(faults)
+            return arrays
+        raise faults[steps[0]]
+
+    def _steps(self) -> list[int]:
+        """Steps of all checkpoints, the latest first."""
+        return sorted(self._manager.all_steps(), reverse=True)
+
+    def _read(self, step: int, abstract: Saved) -> Saved:
+        """Reads one checkpoint, and checks that its arrays are those that were written."""
         args = self._ocp.args
         try:
             restored = self._manager.restore(
@@ -135,43 +160,78 @@ class Checkpoints:
         except Exception as error:
             raise CheckpointError(
                 f"checkpoint {self._folder / str(step)} cannot be read ({_first_line(error)}); it "
-                f"is damaged or of another program. Nothing was changed: remove that folder to go "
-                f"on from an earlier step, or choose another work directory"
+                f"is damaged or of another program, and none before it can be read. Nothing was "
+                f"changed: choose another work directory"
             ) from error
+        self._compare(step, restored["description"])
         arrays = restored["arrays"]
         written = restored["description"].get(_DIGEST)  # files of earlier versions lack it
         if written is not None and written != _digest(arrays):
             raise CheckpointError(
                 f"checkpoint {self._folder / str(step)} is damaged: its arrays are not those that "
-                f"were written. Nothing was changed: remove that folder to go on from an earlier "
-                f"step, or choose another work directory"
+                f"were written, and none before it can be read. Nothing was changed: choose "
+                f"another work directory"
             )
         return arrays
 
-    def _check_description(self, step: int) -> None:
+    def _set_aside(self, faults: dict[int, CheckpointError]) -> None:
+        """Takes damaged checkpoints out of the way of those that the run will write."""
+        said = []
+        for step in faults:
+            damaged = self._folder / str(step)
+            name = _unused(self._folder / f"{step}.damaged")
+            said.append(f"checkpoint {damaged} is damaged and is kept as {name.name}")
+            if jax.process_index() == 0:
+                damaged.rename(name)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints are set aside")
+        self._manager.reload()
+        self.set_aside = tuple(said)
+
+    def _check_description(self) -> None:
+        """Raises unless a checkpoint is of this run; those that are not are damaged then."""
+        failures = []
+        for step in self._steps():
+            try:
+                self._compare(step, self._describe(step))
+                return
+            except CheckpointError as error:
+                failures.append(error)
+        raise failures[0]
+
+    def _describe(self, step: int) -> dict[str, Any]:
+        """Reads the description of a checkpoint."""
         args = self._ocp.args
         try:
             restored = self._manager.restore(
                 step, args=args.Composite(description=args.JsonRestore())
             )
-            found = restored["description"]
+            return dict(restored["description"])
         except Exception as error:
             raise CheckpointError(
                 f"{self._folder / str(step)} is not a checkpoint of this program or is damaged "
                 f"({_first_line(error)}); nothing was changed, choose another work directory"
             ) from error
-        found.pop(_DIGEST, None)
+
+    def _compare(self, step: int, found: dict[str, Any]) -> None:
+        """Raises unless a description is that of this run."""
+        found = {key: value for key, value in found.items() if key != _DIGEST}
         if found.get("format") != _FORMAT:
             raise CheckpointError(
                 f"{self._folder} holds checkpoints of an earlier version of this program, which "
                 f"cannot be gone on from; nothing was changed, choose another work directory"
             )
-        differences = _differences(found, self._description)
-        if differences:
+        if differences := _differences(found, self._description):
             raise CheckpointError(
-                f"{self._folder} belongs to another run: {'; '.join(differences)}. Use the same "
-                f"options, or another work directory"
+                f"{self._folder} belongs to another run, by its checkpoint {step}: "
+                f"{'; '.join(differences)}. Use the same options, or another work directory"
             )
+
+
+def _unused(path: Path) -> Path:
+    """The name itself, or with a number where that is taken."""
+    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
+    return next(name for name in names if not name.exists())
 
 
 def _digest(saved: Saved) -> str:
