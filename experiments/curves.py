@@ -1,6 +1,7 @@
 """Draws the losses of training runs on the same axes: `python -m experiments.curves --help`."""
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import tyro
 from experiments.pictures.drawing import new_figure
 from glra_jax import validation
 from glra_jax.input_files import check_is_file
+from glra_jax.numpy_files import read_archive
 from glra_jax.programs import program
 
 # The paper: 200,000 steps took 30 hours on one K80.
@@ -84,14 +86,17 @@ def read_run(folder: Path, *, points: int) -> Curve:
         raise FileNotFoundError(f"{path} is missing; give work directories of experiments.train")
     check_is_file(path)
     try:
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if all(row.values())]
+        text = path.read_bytes().decode()
+        whole = io.StringIO(text[: text.rfind("\n") + 1], newline="")  # the run may be writing
+        rows = [row for row in csv.DictReader(whole) if all(row.values())]
         steps, seconds, losses = (np.array([float(r[c]) for r in rows])
                                   for c in ("step", "seconds", "loss"))  # fmt: skip
     except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a whole metrics.csv ({error}); train anew") from error
     if not rows:
         raise ValueError(f"{path} holds no whole row yet")
+    if not (steps[0] > 0 and np.isfinite(steps).all() and (np.diff(steps) > 0).all()):
+        raise ValueError(f"{path} is not a whole metrics.csv (its steps do not rise); train anew")
     return mean_curve(folder.name, steps, seconds / 3600, losses, points=points)
 
 
@@ -99,12 +104,15 @@ def read_reference(path: Path, *, points: int) -> Curve:
     """The authors' curve; hours as if every step had taken as long.
 
     Raises:
-      ValueError: no 1-D array `training_loss` in the file.
+      ValueError: no whole archive, or no 1-D array `training_loss` in it.
     """
-    with np.load(path) as arrays:
-        if "training_loss" not in arrays or arrays["training_loss"].ndim != 1:
-            raise ValueError(f"{path} holds {sorted(arrays)}, and no 1-D array training_loss")
-        losses = np.asarray(arrays["training_loss"], np.float64)
+    arrays = read_archive(path)
+    losses = arrays.get("training_loss", np.zeros(()))
+    if losses.ndim != 1 or losses.size == 0 or losses.dtype.kind not in "iuf":
+        raise ValueError(
+            f"{path} holds {sorted(arrays)}, and no 1-D array training_loss of real numbers"
+        )
+    losses = losses.astype(np.float64)
     steps = np.arange(1, len(losses) + 1)
     hours = steps * _REFERENCE_HOURS / len(losses)
     return mean_curve("authors, batch 1, K80", steps, hours, losses, points=points)

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import logging
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -172,7 +173,9 @@ def check_unused(folder: Path, config: TrainConfig) -> None:
     """
     names = ["model.safetensors", "scores.md", "restored.png", "curve.png"]
     written = folder / "config.json"
-    if not written.exists() or written.read_text() != config_text(config):
+    if os.path.lexists(written):
+        check_is_file(written)
+    if not written.exists() or written.read_bytes() != config_text(config).encode():
         names += ["config.json", "metrics.csv"]
     found = [name for name in names if (folder / name).exists()]
     if found:
@@ -274,8 +277,9 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         return []
     check_is_file(path)
     try:
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if all(row.get(c) for c in _COLUMNS)]
+        text = path.read_bytes().decode()
+        whole = io.StringIO(text[: text.rfind("\n") + 1], newline="")  # a kill may cut the last
+        rows = [row for row in csv.DictReader(whole) if all(row.get(c) for c in _COLUMNS)]
         for row in rows:
             int(row["step"]), float(row["loss"]), float(row["seconds"])
     except (csv.Error, TypeError, ValueError) as error:

@@ -3,7 +3,9 @@
 Rows are in the order of the file, as astropy gives them; displays show the first one at the bottom.
 """
 
+import gzip
 import io
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ import numpy as np
 from glra_jax.input_files import one_of_many
 from glra_jax.photo import Photo
 
+_GZIP = b"\x1f\x8b"
+# What gzip unpacks at most: photographs of noise hardly pack, those that are mostly 0 do.
+_FREE, _RATIO = 64 * 2**20, 100
 SUFFIXES = (".fits", ".fit", ".fts")
 _READ = (*SUFFIXES, ".fits.gz", ".fit.gz", ".fits.fz")
 
@@ -46,11 +51,14 @@ def read_fits(path: Path, *, page: int | None = None) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers that are not quite to the standard
-            with fits.open(path, memmap=False) as units:
+            with fits.open(_unpacked(path), memmap=False) as units:
+                images = [unit for unit in units if unit.is_image]
+                for unit in images:
+                    _check_size(unit.header, path.stat().st_size)
                 found = [
                     (np.asarray(unit.data), unit.header.copy(strip=True))
-                    for unit in units
-                    if unit.is_image and unit.data is not None
+                    for unit in images
+                    if unit.data is not None
                 ]
     except Exception as error:  # astropy raises many kinds
         reason = f"{type(error).__name__}: {error}"
@@ -71,6 +79,27 @@ def read_fits(path: Path, *, page: int | None = None) -> Photo:
     blank = np.isnan(data) if data.ndim == 2 else np.isnan(data).any(axis=2)
     known = ~blank if blank.any() else None
     return Photo(data, metadata={"fits": header.tostring(sep="\n")}, known=known)
+
+
+def _check_size(header: Any, held: int) -> None:
+    """Raises ValueError for a header that announces more than what a file of some bytes holds."""
+    sides = [max(int(header.get(f"NAXIS{i + 1}", 0)), 0) for i in range(header.get("NAXIS", 0))]
+    announced = math.prod(sides) * abs(int(header.get("BITPIX", 8))) // 8 if sides else 0
+    if announced > _FREE + _RATIO * held:  # also of what is packed
+        raise ValueError(f"{announced} bytes are announced, and the file has {held}")
+
+
+def _unpacked(path: Path) -> Path | io.BytesIO:
+    """The file, or what is in it where gzip has packed it, of which a little could become much."""
+    with path.open("rb") as file:
+        if file.read(2) != _GZIP:
+            return path
+    most = _FREE + _RATIO * path.stat().st_size
+    with gzip.open(path) as packed:
+        data = packed.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it unpacks to more than {most} bytes; unpack it by gunzip first")
+    return io.BytesIO(data)
 
 
 def write_fits(photo: Photo, buffer: io.BytesIO) -> None:

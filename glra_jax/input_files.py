@@ -5,6 +5,10 @@ import stat
 from pathlib import Path
 
 
+class UnusableFileError(ValueError):
+    """A file that cannot be used; the message is whole, and names the file."""
+
+
 def check_is_file(path: Path) -> None:
     """Raises unless a path is of a file that may be read.
 
@@ -36,13 +40,15 @@ def one_of_many(path: Path, count: int, page: int | None, *, what: str = "pictur
     """Index of the picture to read in a file that holds several.
 
     Raises:
-      ValueError: more than one and no `page`, or no such page.
+      UnusableFileError: more than one and no `page`, or no such page.
     """
     if page is None and count > 1:
-        raise ValueError(
+        raise UnusableFileError(
             f"{path} holds {count} {what}, and one is taken at a time; save it as a file of its "
             f"own, or give the photograph's number, 1 to {count}: --page, or page= in Python"
         )
     if page is not None and not 1 <= page <= count:
-        raise ValueError(f"{path} holds {count} {what}; page must be from 1 to {count}, got {page}")
+        raise UnusableFileError(
+            f"{path} holds {count} {what}; page must be from 1 to {count}, got {page}"
+        )
     return 0 if page is None else page - 1

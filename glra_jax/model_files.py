@@ -207,7 +207,9 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
             f"{path} holds numbers that no model has: " + "; ".join(others) + "; save it anew"
         )
     try:
+        _check_numbers(json.loads(metadata["config"]), largest=path.stat().st_size)
         architecture = _architecture_of(metadata)
+        expected = _parts(abstract_model(architecture))
     except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path} has an unreadable configuration: {error}") from error
     written = digest(arrays)
@@ -216,7 +218,6 @@ def load_model(path_or_name: str | os.PathLike[str]) -> Model:
             f"constants.{name.removeprefix('basis.')}" if name.startswith("basis.") else name: array
             for name, array in arrays.items()
         }
-    expected = _parts(abstract_model(architecture))
     _check_arrays(path, arrays, named_arrays(expected))
     if metadata.get(_DIGEST, written) != written:
         raise ValueError(
@@ -243,6 +244,15 @@ def _architecture_of(metadata: dict[str, str]) -> Architecture:
     strengths = ("regularization", "noise_weight", "core")
     inverse = Inverse(**{name: values[name] for name in strengths if name in values})
     return Glra(**sizes, inverse=inverse)
+
+
+def _check_numbers(values: Any, *, largest: int) -> None:
+    """Raises for sizes that no arrays of the file can have: finding shapes would take for ever."""
+    if isinstance(values, int) and abs(values) > largest:
+        raise ValueError(f"a number has {len(str(values))} digits, and the file {largest} bytes")
+    if isinstance(values, dict | list):
+        for value in values.values() if isinstance(values, dict) else values:
+            _check_numbers(value, largest=largest)
 
 
 def _not_finite(arrays: dict[str, np.ndarray]) -> list[str]:

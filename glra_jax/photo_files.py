@@ -16,12 +16,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glra_jax.fits_files import is_fits, read_fits
-from glra_jax.input_files import check_is_file, one_of_many
+from glra_jax.input_files import UnusableFileError, check_is_file, one_of_many
 from glra_jax.jpeg_files import file_noise
 from glra_jax.numpy_files import read_array
 from glra_jax.photo import EXIF_HEADER, Photo, split_alpha, upright
 from glra_jax.photo_writing import check_output, write_photo
 from glra_jax.png_files import png_depth, read_png16
+from glra_jax.quiet_libraries import without_stderr
 from glra_jax.tiff_files import read_tiff
 
 __all__ = ["Photo", "check_output", "read_kernel", "read_mask", "read_photo", "write_photo"]
@@ -150,9 +151,11 @@ def _read(path: Path, page: int | None) -> Photo:
         if start[:4] in _TIFF_STARTS:
             return _read_tiff(path, page)
         raise ValueError(f"{path} is not an image that can be read") from error
+    except UnusableFileError:
+        raise
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large: {error}") from error
-    except (OSError, SyntaxError, EOFError, MemoryError) as error:
+    except Exception as error:  # damaged files make Pillow raise almost anything
         reason = f"{error}" or type(error).__name__
         raise ValueError(f"{path} cannot be read, it may be truncated: {reason}") from error
 
@@ -177,7 +180,7 @@ def _read_by_pillow(path: Path, image: Image.Image, page: int | None) -> Photo:
     if turned.mode == "I" and image.format == "PPM":  # a PGM file of 16 bits
         return split_alpha(np.asarray(turned).astype(np.uint16), {})
     if turned.mode not in modes:
-        raise ValueError(
+        raise UnusableFileError(
             f"{path} has {turned.mode} pixels; convert it to grey or RGB of 8 or 16 bits first"
         )
     photo = split_alpha(np.asarray(turned.convert(modes[turned.mode])), _metadata(turned))
@@ -194,11 +197,11 @@ def _read_tiff(path: Path, page: int | None) -> Photo:
     found = read_tiff(path, page=page)
     pixels, kind = found.pixels, found.kind
     if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "uifb":
-        raise ValueError(
+        raise UnusableFileError(
             f"{path} holds {pixels.dtype}{pixels.shape}; convert it to 8 or 16 bits, grey or RGB"
         )
     if kind not in ("MINISBLACK", "RGB") or (pixels.ndim == 3 and pixels.shape[2] > 4):
-        raise ValueError(
+        raise UnusableFileError(
             f"{path} has {kind} pixels of shape {pixels.shape}; convert it to grey or RGB"
         )
     metadata = {"icc_profile": found.profile} if found.profile else {}
@@ -235,13 +238,17 @@ def _metadata(image: Image.Image) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps other libraries' warnings back: what is wrong with a file is said in an error."""
+    """Keeps other libraries' warnings back: what is wrong with a file is said in an error.
+
+    Some come from C libraries, such as libtiff, which know the error stream by its number alone.
+    """
     logger = logging.getLogger("tifffile")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            with without_stderr():
+                yield
     finally:
         logger.setLevel(level)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from glra_jax.input_files import UnusableFileError
 from glra_jax.photo import EXIF_HEADER
 
 
@@ -27,9 +28,9 @@ def read_png16(path: Path) -> np.ndarray:
     try:
         width, height, rows, info = png.Reader(bytes=path.read_bytes()).read()
         values = np.vstack([np.asarray(row, np.uint16) for row in rows])
-    except (png.Error, ValueError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read, it may be truncated: {error}") from error
-    pixels = values.reshape(height, width, info["planes"])
+        pixels = values.reshape(height, width, info["planes"])
+    except Exception as error:  # pypng raises many kinds
+        raise UnusableFileError(f"{path} cannot be read, it may be truncated: {error}") from error
     if "transparent" not in info:
         return pixels
     clear = np.all(pixels == np.asarray(info["transparent"], np.uint16), axis=2, keepdims=True)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from glra_jax.input_files import one_of_many
+from glra_jax.input_files import UnusableFileError, one_of_many
 
 _ORIENTATION, _PROFILE = 274, 34675
 _CONTIGUOUS = 1
@@ -57,7 +57,7 @@ def read_tiff(path: Path, *, page: int | None = None) -> TiffPage:
             pages = [p for p in every if not (p.is_reduced or p.is_mask)]
             pages = pages or [file.pages.first]
             images = _count_images(file, pages)
-            found = pages[_index(path, page, images)]
+            found = pages[one_of_many(path, images, page)]
             if isinstance(found, tifffile.TiffFrame):
                 found = found.aspage()
             _check_depth(path, found)
@@ -70,27 +70,18 @@ def read_tiff(path: Path, *, page: int | None = None) -> TiffPage:
                 found.tags.valueof(_ORIENTATION, 1),
                 found.tags.valueof(_PROFILE),
             )
-    except _RefusedError:
+    except UnusableFileError:
         raise
     except Exception as error:  # tifffile raises many kinds
         reason = f"{type(error).__name__}: {error}"
         if "imagecodecs" in str(error):
-            raise ValueError(
+            raise UnusableFileError(
                 f"{path} is compressed or packed as few programs can read ({error}); save it "
                 f"anew, uncompressed and of 8 or 16 bits, or pip install imagecodecs"
             ) from error
-        raise ValueError(f"{path} cannot be read as TIFF, it may be truncated: {reason}") from error
-
-
-class _RefusedError(ValueError):
-    """What is said of a file that is whole, but not taken."""
-
-
-def _index(path: Path, page: int | None, count: int) -> int:
-    try:
-        return one_of_many(path, count, page)
-    except ValueError as error:
-        raise _RefusedError(str(error)) from None
+        raise UnusableFileError(
+            f"{path} cannot be read as TIFF, it may be truncated: {reason}"
+        ) from error
 
 
 def _count_images(file: Any, pages: list[Any]) -> int:
@@ -98,7 +89,7 @@ def _count_images(file: Any, pages: list[Any]) -> int:
     if len(pages) == 1 and file.is_imagej:
         declared = (file.imagej_metadata or {}).get("images", 1)
         if int(declared) > 1:
-            raise _RefusedError(
+            raise UnusableFileError(
                 f"{file.filehandle.path} is a stack of {declared} pictures behind one page, as "
                 f"ImageJ writes large ones; save one of them as a file of its own"
             )
@@ -108,7 +99,7 @@ def _count_images(file: Any, pages: list[Any]) -> int:
 def _check_depth(path: Path, page: Any) -> None:
     """Raises for a volume in one page, which is no picture."""
     if page.imagedepth > 1:
-        raise _RefusedError(
+        raise UnusableFileError(
             f"{path} holds a volume of {page.imagedepth} slices; save one of them as a file of its "
             f"own"
         )

@@ -9,11 +9,14 @@ import hashlib
 import os
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from glra_jax.numpy_files import read_archive
 
 # No patch is smoother than rounding to 8 bits leaves it; also keeps every covariance invertible.
 VARIANCE_FLOOR = 1.0 / 12.0 / 255.0**2
@@ -96,14 +99,19 @@ def load_patch_prior(path: str | os.PathLike[str]) -> PatchPrior:
       FileNotFoundError: no such file.
       ValueError: a file of another kind.
     """
-    with np.load(path) as arrays:
-        if set(arrays.files) != {"weights", "triangles"}:
-            raise ValueError(
-                f"{path} holds {sorted(arrays.files)}, not the weights and triangles of a patch "
-                f"prior; make one with python -m experiments.baselines.learn_patch_prior"
-            )
-        weights, triangles = arrays["weights"], arrays["triangles"]
-    dimension = round((2 * triangles.shape[1]) ** 0.5 - 0.5)
+    arrays = read_archive(Path(path))
+    make = "make one with python -m experiments.baselines.learn_patch_prior"
+    if set(arrays) != {"weights", "triangles"}:
+        raise ValueError(
+            f"{path} holds {sorted(arrays)}, not the weights and triangles of a patch prior; {make}"
+        )
+    weights, triangles = arrays["weights"], arrays["triangles"]
+    shapes = weights.shape, triangles.shape
+    dimension = round((2 * triangles.shape[-1]) ** 0.5 - 0.5) if triangles.ndim == 2 else 0
+    fits = triangles.shape == (weights.size, dimension * (dimension + 1) // 2)
+    real = all(a.dtype.kind == "f" and np.isfinite(a).all() for a in (weights, triangles))
+    if not (fits and real and weights.ndim == 1 and triangles.size):
+        raise ValueError(f"{path} holds arrays of the shapes {shapes}, which are no prior; {make}")
     covariances = np.zeros((len(weights), dimension, dimension))
     rows, columns = np.triu_indices(dimension)
     covariances[:, rows, columns] = triangles

@@ -34,6 +34,7 @@ from glra_jax.datasets import (
     random_patch,
 )
 from glra_jax.degradation import degrade, sharp_target
+from glra_jax.input_files import check_is_file
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
 from glra_jax.metrics import psnr
 
@@ -192,10 +193,11 @@ def _start_or_resume(options: TuneOptions, made_by: dict[str, Any]) -> dict[str,
     if not options.output.exists():
         return {"made_by": made_by, "chosen": {}, "scores": {}}
     fix = "remove it or choose another name"
+    check_is_file(options.output)
     try:
         record = json.loads(options.output.read_text(encoding="utf-8"))
         former, chosen = record["made_by"], record["chosen"].keys()
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{options.output} is not a file of a tuning run; {fix}") from error
     if former != made_by or set(options.methods) <= chosen:
         other = [key for key in made_by if former.get(key) != made_by[key]]

@@ -18,6 +18,7 @@ import numpy as np
 from experiments.evaluation.cases import Case
 from experiments.evaluation.scores import Record
 from glra_jax.atomic_files import write_atomically
+from glra_jax.input_files import check_is_file
 from glra_jax.numpy_files import read_array
 
 FOLDER = "unfinished"
@@ -156,6 +157,7 @@ class Progress:
 
     def _read(self, config: dict[str, Any]) -> int:
         """Reads the lines that are whole; returns how many bytes they have."""
+        check_is_file(self._path)
         content = self._path.read_bytes()
         whole = content.rfind(b"\n") + 1
         if not whole and not _format_line({"config": config}).startswith(content):
@@ -169,15 +171,19 @@ class Progress:
             for line in lines[1:]:
                 _check_line(line)
             self._scored = {(line["image"], line["method"]): line for line in lines[1:]}
+            changed = [
+                _describe(key, former, config)
+                for key in {**former, **config}
+                if former.get(key) != config.get(key)
+            ]
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{self._path} is damaged ({error}); remove {self._folder} to start anew"
             ) from error
-        if former != config:
-            changed = [k for k in {**former, **config} if former.get(k) != config.get(k)]
+        if changed:
             raise ValueError(
                 f"{self._folder} holds the scores of an unfinished evaluation of another "
-                f"configuration: {', '.join(_describe(k, former, config) for k in changed)}; give "
+                f"configuration: {', '.join(changed)}; give "
                 f"that command again to finish it, choose another --output, or remove "
                 f"{self._folder} to start anew"
             )

@@ -4,7 +4,6 @@ A degraded image follows from the seed and its case's name alone, to the bit: ne
 photographs nor the methods matter.
 """
 
-import zipfile
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from experiments.evaluation.camera import SHAKE, Camera, draw_shake
 from experiments.evaluation.cases import Case, PendingCase
 from experiments.evaluation.protocols import protocol_named
 from glra_jax.kernel_families import FAMILIES, KernelFamilies, sample_kernel
+from glra_jax.numpy_files import read_archive, read_array
 
 
 def synthetic_cases(
@@ -101,12 +101,8 @@ def read_kernels(path: Path) -> dict[str, np.ndarray]:
             f"kernel {str(path)!r} is neither a family ({', '.join(FAMILIES)}) nor a file of "
             f"kernels (.npy, .npz)"
         )
-    try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            arrays = dict(content) if path.suffix.lower() == ".npz" else {path.stem: content}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a whole file of plain arrays: {error}") from error
+    packed = path.suffix.lower() == ".npz"
+    arrays = read_archive(path) if packed else {path.stem: read_array(path)}
     kernels = {}
     for name, array in arrays.items():
         if array.ndim not in (2, 3) or array.dtype.kind not in "fiu" or array.size == 0:

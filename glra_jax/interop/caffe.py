@@ -16,7 +16,6 @@ The released file itself could not be had when this was written: the reader foll
 message definitions and is tested on files written with the same ones.
 """
 
-import io
 import math
 import os
 from collections import Counter
@@ -30,13 +29,14 @@ import numpy as np
 
 from glra_jax import validation
 from glra_jax.deprecated.keywords import loose_inverse
-from glra_jax.input_files import check_is_file
+from glra_jax.input_files import UnusableFileError, check_is_file
 from glra_jax.interop import LAYERS, model_from_state_dict
 from glra_jax.interop.entries import check_basis, dtype_of, faults_of_weights, to_numpy
 from glra_jax.interop.file_kinds import CAFFE, NPZ, reason_of, unreadable
 from glra_jax.inverses import Inverse
 from glra_jax.lowrank import Basis
 from glra_jax.model import Model
+from glra_jax.numpy_files import read_archive
 from glra_jax.restoration import deconvolve
 
 # What the authors' network definition calls the six layers.
@@ -127,14 +127,13 @@ def read_basis(path: str | os.PathLike[str]) -> Basis:
     """
     path = Path(path)
     check_is_file(path)
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        start = file.read(512)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("left", "right") if name in archive}
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged archive makes NumPy raise almost anything
-        raise ValueError(unreadable(path, data, NPZ, reason_of(error))) from error
+        arrays = read_archive(path, ("left", "right"))
+    except UnusableFileError as error:
+        reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise ValueError(unreadable(path, start, NPZ, reason_of(reason))) from error
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(shapes) != 2 or len(shapes["left"]) != 2 or shapes["left"] != shapes["right"]:
         raise ValueError(

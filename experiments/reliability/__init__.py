@@ -1,0 +1,1 @@
+"""Faults made on purpose, counted: `python -m experiments.reliability --help`."""
