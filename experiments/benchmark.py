@@ -17,6 +17,7 @@ from experiments.benchmarks.sizes import sizes_table
 from experiments.benchmarks.timing import Comparison, format_table
 from experiments.pictures.training_sheet import save_ratios
 from glra_jax import validation
+from glra_jax.programs import program
 
 Section = Literal[
     "step", "photograph", "layers", "glra", "memory", "pixels", "large", "sizes", "accelerator"
@@ -55,9 +56,19 @@ class BenchmarkOptions:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
     options = tyro.cli(BenchmarkOptions, args=arguments, prog="python -m experiments.benchmark")
+    with program("error"):
+        benchmark(options)
+
+
+def benchmark(options: BenchmarkOptions) -> None:
+    """Measures, and writes the report.
+
+    Raises:
+      FileExistsError: there is a report, which may not be replaced.
+    """
     report = options.output / "benchmark.json"
     if report.exists() and not options.overwrite:
-        raise SystemExit(f"error: {report} exists; choose another --output or allow --overwrite")
+        raise FileExistsError(f"{report} exists; choose another --output or allow --overwrite")
     options.output.mkdir(parents=True, exist_ok=True)
     machine = describe_machine()
     print(", ".join(f"{key}: {value}" for key, value in machine.items()))

@@ -5,6 +5,10 @@ Approximation" (NeurIPS 2018). Arrays: float32 images in [0, 1], channels last; 
 sum 1, centre at `size // 2`; blurring is true convolution.
 """
 
+# isort: off
+from glra_jax import starting  # noqa: F401  # before what takes long
+
+# isort: on
 from glra_jax.blurring import blur
 from glra_jax.cores import deconvolution_core
 from glra_jax.correlation.correlate import correlate

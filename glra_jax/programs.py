@@ -14,6 +14,8 @@ from typing import TextIO
 
 from PIL import Image
 
+from glra_jax import starting
+
 # What is of the user's making: files, values, extras that are missing, sizes that memory lacks.
 MISTAKES = (
     *(OSError, ValueError, ImportError, MemoryError, OverflowError, RecursionError),
@@ -35,6 +37,7 @@ def program(name: str, *, hint: str = "", also: tuple[type[Exception], ...] = ()
     Raises:
       SystemExit: with status 1 for a mistake, 130 where the user stopped the program.
     """
+    starting.over()
     output = sys.stdout
     mistakes: tuple[type[Exception], ...] = (*MISTAKES, *also)
     try:

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -84,3 +85,23 @@ def test_the_signal_of_a_terminal(capsys, request):
         signal.raise_signal(signal.SIGINT)
     assert raised.value.code == 130
     assert capsys.readouterr().err == "name: stopped\n"
+
+
+@pytest.mark.parametrize("module", ["experiments.tables", "glra_jax.cli"])
+def test_a_stop_while_a_program_is_imported(module):
+    command = [sys.executable, "-X", "importtime", "-m", module, "--help"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = iter(process.stderr)
+    assert any("glra_jax.starting" in line for line in lines)
+    process.send_signal(signal.SIGINT)
+    said = [line for line in lines if "import time:" not in line]
+    assert process.wait() == 130
+    assert said == ["stopped\n"]
+    process.communicate()
+
+
+def test_who_imports_the_library_finds_signals_as_they_were():
+    script = "import signal, glra_jax, experiments; print(signal.getsignal(signal.SIGINT))"
+    for command in (["-c", script], ["-c", script, "-m", "experiments.train"]):
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+        assert "default_int_handler" in done.stdout

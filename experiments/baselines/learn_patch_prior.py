@@ -17,6 +17,7 @@ from tqdm import tqdm
 from experiments.baselines import patch_prior
 from glra_jax import validation
 from glra_jax.datasets import load_training_photographs
+from glra_jax.programs import program
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -126,10 +127,8 @@ def learn(
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
     prog = "python -m experiments.baselines.learn_patch_prior"
-    try:
+    with program("error"):
         learn_file(tyro.cli(LearnOptions, args=arguments, prog=prog))
-    except (OSError, ValueError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
 
 
 def learn_file(options: LearnOptions) -> None:

@@ -37,6 +37,7 @@ from glra_jax.degradation import degrade, sharp_target
 from glra_jax.input_files import check_is_file
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
 from glra_jax.metrics import psnr
+from glra_jax.programs import program
 
 
 @dataclass(frozen=True)
@@ -215,10 +216,8 @@ def _start_or_resume(options: TuneOptions, made_by: dict[str, Any]) -> dict[str,
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program."""
-    try:
+    with program("error", hint="the same command resumes"):
         tune(tyro.cli(TuneOptions, args=arguments, prog="python -m experiments.baselines.tune"))
-    except (OSError, ValueError, ImportError) as error:
-        raise SystemExit(f"error: {error}") from error
 
 
 def tune(options: TuneOptions) -> None:
