@@ -224,4 +224,5 @@ def fit_glra(kernels: jax.Array, *, rank: int = 50, num_iters: int = 8) -> tuple
     """
     validation.check_size(rank, "rank")
     validation.check_size(num_iters, "num_iters")
+    validation.check_numbers(kernels, "kernels")
     return _fit_array(_checked_stack(kernels, rank), rank, num_iters)

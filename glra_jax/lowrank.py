@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from glra_jax import validation
 from glra_jax.host_arrays import native_arrays
 from glra_jax.precision import full_matmul
 
@@ -42,6 +43,7 @@ def project(basis: Basis, kernel: jax.Array) -> jax.Array:
     Raises:
       ValueError: the last two axes are not `(d, d)`.
     """
+    validation.check_numbers(kernel, "kernel")
     support = basis.left.shape[0]
     if jnp.shape(kernel)[-2:] != (support, support):
         raise ValueError(
@@ -65,6 +67,7 @@ def reconstruct(basis: Basis, core: jax.Array) -> jax.Array:
     Raises:
       ValueError: the last two axes are not `(m, m)`.
     """
+    validation.check_numbers(core, "core")
     rank = basis.left.shape[1]
     if jnp.shape(core)[-2:] != (rank, rank):
         raise ValueError(f"core must end in ({rank}, {rank}), got shape {jnp.shape(core)}")

@@ -88,6 +88,8 @@ def dtype_of(x: Any, name: str) -> np.dtype:
     Raises:
       TypeError: one that JAX does not take, such as the other byte order.
     """
+    if x is None or isinstance(x, str | bytes):
+        raise TypeError(f"{name} must be an array, got {type(x).__name__}")
     dtype = np.dtype(getattr(x, "dtype", None) or jnp.result_type(x))
     if not dtype.isnative:
         fit = dtype.newbyteorder("=").name
@@ -119,6 +121,13 @@ def check_real(x: Any, name: str) -> None:
     dtype = dtype_of(x, name)
     if dtype.kind not in "iub" and not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"{name} must hold real numbers, got dtype {dtype}")
+
+
+def check_numbers(x: Any, name: str) -> None:
+    """Raises TypeError unless `x` has numbers, complex ones among them."""
+    dtype = dtype_of(x, name)
+    if dtype.kind != "b" and not jnp.issubdtype(dtype, jnp.number):
+        raise TypeError(f"{name} must hold numbers, got dtype {dtype}")
 
 
 def check_array(x: Any, name: str) -> None:

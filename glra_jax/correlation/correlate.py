@@ -85,12 +85,16 @@ def correlate(
       `(N, H + top + bottom - h + 1, W + left + right - w + 1, O)`, of the wider of the two dtypes.
 
     Raises:
+      TypeError: no arrays, or none of numbers.
       ValueError: ranks or channels that do not fit, an unknown method, or a window larger than the
         padded image.
     """
     if isinstance(filters, PreparedFilters):
         return _correlate_prepared(x, filters)
     validation.check_choice(method, "method", METHODS)
+    for value, name in ((x, "x"), (filters, "filters")):
+        validation.check_array(value, name)
+        validation.check_numbers(value, name)
     if x.ndim != 4 or filters.ndim != 4 or x.shape[3] != filters.shape[2]:
         raise ValueError(
             f"expected images (N, H, W, C) and filters (h, w, C, O) of the same C, "
