@@ -5,9 +5,12 @@ import json
 import os
 import threading
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import glra_jax as gx
 from experiments.baselines.patch_prior import load_patch_prior
 from experiments.curves import read_reference, read_run
 from experiments.evaluation.progress import Progress
@@ -16,9 +19,12 @@ from experiments.reliability import reading
 from experiments.reliability.cases import Cases
 from experiments.reliability.crafted import ARCHIVES, KERNELS, MODELS, PHOTOS, RAN, TABLES
 from experiments.reliability.fuzz import _judge
-from experiments.reliability.model_seeds import former_state_dict
+from experiments.reliability.model_seeds import complete_model, former_state_dict
+from experiments.reliability.photo_seeds import by_pillow, kernel_npy
 from experiments.reliability.readers import available
 from experiments.train import check_unused, read_metrics
+from glra_jax.atomic_files import write_atomically
+from glra_jax.cli import main
 from glra_jax.interop.caffe import read_basis
 from glra_jax.model_files import load_model
 from glra_jax.numpy_files import read_archive, read_array
@@ -216,3 +222,32 @@ def test_the_error_stream_comes_back_after_the_last_thread(capfd):
     thread.join()
     os.write(2, b"but this")
     assert capfd.readouterr().err == "but this"
+
+
+# --- faults seen before that had no test of their own ---------------------------------------------
+
+
+def test_a_restoration_that_is_not_finite_is_not_written(tmp_path, capsys):
+    model = complete_model()
+    huge = {name: jax.tree.map(lambda x: x + 3e38, layer) for name, layer in model.params.items()}
+    gx.save_model(gx.Model(model.architecture, model.constants, huge), tmp_path / "m.safetensors")
+    by_pillow(tmp_path / "photo.png")
+    kernel_npy(tmp_path / "kernel.npy")
+    command = ["deblur", str(tmp_path / "photo.png"), str(tmp_path / "kernel.npy"), "--noise", "0"]
+    with pytest.raises(SystemExit, match=r"photo\.png is restored to NaN or infinite values"):
+        main([*command, "-o", str(tmp_path / "o.png"), "--model", str(tmp_path / "m.safetensors")])
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_a_configuration_is_whole_or_not_there(tmp_path, monkeypatch):
+    """As if the run were killed just before the file gets its name."""
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "config.json", b"{}", overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+    check_unused(tmp_path, PRESETS["smoke"])  # the same command is not refused
+
+
+def test_the_gradient_of_psnr_where_images_are_equal():
+    image = jnp.full((12, 12), 0.5)
+    assert np.isfinite(jax.grad(gx.psnr)(image, image)).all()

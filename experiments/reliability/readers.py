@@ -182,7 +182,8 @@ def _deblur_model(path: Path, good: Path) -> list[str]:
 
 def _evaluate(path: Path, good: Path) -> list[str]:
     output = ("--output", str(path.parent / "output"))
-    options = ("--limit", "1", "--methods", "blurred", "--models", str(path), *output)
+    kernel = ("--kernel", str(good / "kernel.npy"))
+    options = ("--limit", "1", "--methods", "blurred", "--models", str(path), *kernel, *output)
     basis = ("--basis", str(good / "basis.npz"))
     return [
         "-m",
@@ -205,7 +206,8 @@ def _evaluate_basis(path: Path, good: Path) -> list[str]:
     output = ("--output", str(path.parent / "output"))
     return [
         *("-m", "experiments.evaluate", "--limit", "1", "--methods", "blurred"),
-        *("--models", str(good / "model.caffemodel"), "--basis", str(path), *output),
+        *("--kernel", str(good / "kernel.npy"), *output),
+        *("--models", str(good / "model.caffemodel"), "--basis", str(path)),
     ]
 
 
