@@ -16,6 +16,7 @@ from glra_jax.degradation import degrade, sharp_target
 from glra_jax.glra import fit_glra
 from glra_jax.inverses import Inverse, pseudo_inverse
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
+from glra_jax.kernel_refinement import RefinedKernel, refine_kernel
 from glra_jax.kernels import disk_kernel, gaussian_kernel, motion_kernel, normalize_kernel
 from glra_jax.large_images import restore_large
 from glra_jax.lowrank import Basis, project, reconstruct
@@ -44,6 +45,7 @@ __all__ = [
     "KernelFamilies",
     "Model",
     "NoiseModel",
+    "RefinedKernel",
     "Restorer",
     "Unrolled",
     "airy_kernel",
@@ -73,6 +75,7 @@ __all__ = [
     "pseudo_inverse",
     "psnr",
     "reconstruct",
+    "refine_kernel",
     "restore_large",
     "restore_varying",
     "sample_kernel",

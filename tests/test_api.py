@@ -198,6 +198,7 @@ HOST_ONLY = {
     "deconvolve_varying",
     "even_tile",
     "load_model",
+    "refine_kernel",
     "restore_large",
     "restore_varying",
     "save_model",
