@@ -15,19 +15,13 @@ from glra_jax.atomic_files import check_writable
 from glra_jax.commands.arrays import deblur_array, is_array
 from glra_jax.commands.claims import Claims
 from glra_jax.commands.deblur_options import Deblur, check_numbers, check_outputs
-from glra_jax.commands.one_photo import (
-    Bench,
-    FileKernel,
-    file_kernel,
-    known_of,
-    told_inverse,
-    white_of,
-)
+from glra_jax.commands.file_kernels import FileKernel, file_kernel, read_kernels
+from glra_jax.commands.one_photo import Bench, known_of, told_inverse, white_of
 from glra_jax.commands.plan import Job, Plan, make_folder, plan
 from glra_jax.commands.previews import preview_path, write_preview
 from glra_jax.commands.progress import Progress
 from glra_jax.model_files import load_model
-from glra_jax.photo_files import check_output, read_kernel, read_mask, read_photo, write_photo
+from glra_jax.photo_files import check_output, read_mask, read_photo, write_photo
 from glra_jax.programs import MISTAKES, one_line
 
 # What one photograph may go wrong by, and the next need not.
@@ -63,7 +57,7 @@ def _deblur_one(options: Deblur, output: Path) -> None:
     mask = _mask(options)
     known = known_of(options, path, photo, mask)
     white = white_of(options, path, photo, known)
-    raw = read_kernel(options.kernel)
+    raw = read_kernels(options, options.kernel)
     model = load_model(options.model)
     bench = Bench(options, model, told_inverse(options, model), mask, many=False)
     kernel = file_kernel(options, options.kernel, raw, model.architecture)
@@ -72,7 +66,7 @@ def _deblur_one(options: Deblur, output: Path) -> None:
     for line in kernel.described:
         print(line)
     started = time.perf_counter()
-    restored = bench.restore(path, photo, kernel.values, white=white, known=known, say=print)
+    restored = bench.restore(path, photo, kernel, white=white, known=known, say=print)
     write_photo(restored, output, overwrite=options.overwrite)
     print(f"{output}: written after {time.perf_counter() - started:.1f} s")
     if preview is not None:
@@ -104,7 +98,7 @@ def _deblur_many(options: Deblur, folder: Path) -> None:
     check_numbers(options)
     found = plan(options, folder)
     one_for_all = not options.kernel.is_dir()
-    raw = read_kernel(options.kernel) if one_for_all else None
+    raw = read_kernels(options, options.kernel) if one_for_all else None
     mask = _mask(options)
     model = load_model(options.model)
     bench = Bench(options, model, told_inverse(options, model), mask, many=True)
@@ -175,15 +169,13 @@ def _restore_job(
     white = white_of(options, job.photo, photo, known)
     kernel = common
     if kernel is None:
-        raw = read_kernel(job.kernel)
+        raw = read_kernels(options, job.kernel)
         kernel = file_kernel(options, job.kernel, raw, bench.model.architecture)
         for line in kernel.described:
             progress.say(line)
     for line in photo.notes:
         progress.say(line)
-    restored = bench.restore(
-        job.photo, photo, kernel.values, white=white, known=known, say=progress.say
-    )
+    restored = bench.restore(job.photo, photo, kernel, white=white, known=known, say=progress.say)
     write_photo(restored, job.output, overwrite=options.overwrite)
     if job.preview is not None:
         write_preview(photo, restored, job.preview, white=white, overwrite=options.overwrite)

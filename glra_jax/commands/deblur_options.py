@@ -16,7 +16,9 @@ class Deblur:
     """Restores blurred photographs whose blur kernel is known.
 
     The last of the files is the blur kernel: `.npy` or an image, at most as large as the model
-    takes. The default model is made for blur of up to 49 pixels, the others for 27. With
+    takes. The default model is made for blur of up to 49 pixels, the others for 27. Blur that
+    varies over the photograph is an `.npz` file of the arrays `kernels`, K x h x w, and `centres`,
+    K x 2: the rows and columns of the pixels where they hold, which form a grid. With
     `--output-dir` it may be a folder, of one kernel for each photograph, by the names without
     endings.
 
@@ -51,6 +53,8 @@ class Deblur:
         many photographs it is the mask of each. Pixels that are NaN in FITS are masked in any case.
       page: Which page, frame or FITS extension of the photograph, from 1 on, if there are several.
       kernel_background: Whether to subtract what is not black around the kernel.
+      refine_kernel: Improve the kernel first, by what the photograph shows of its size, up to a
+        quarter larger or smaller, and its angle, up to 10 degrees.
       overwrite: Allow files to be replaced.
     """
 
@@ -71,6 +75,7 @@ class Deblur:
     mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     page: int | None = None
     kernel_background: Literal["keep", "subtract"] = "keep"
+    refine_kernel: tyro.conf.FlagCreatePairsOff[bool] = False
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
 
     @property

@@ -1,6 +1,5 @@
 """Restoring one photograph of a file, with what many photographs share kept between them."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,36 +8,23 @@ import jax
 import numpy as np
 
 from glra_jax.commands.deblur_options import Deblur
+from glra_jax.commands.file_kernels import FileKernel
 from glra_jax.commands.tiles import common_tile
 from glra_jax.file_noise import estimated_levels
 from glra_jax.geometry import reach, shape_of
 from glra_jax.inverses import Inverse
 from glra_jax.jpeg_files import pixel_noise
-from glra_jax.kernel_backgrounds import background_share, without_background
-from glra_jax.kernels import normalize_kernel
+from glra_jax.kernel_refinement import refine_kernel
 from glra_jax.light import noise_in_linear_light, to_linear, to_srgb
 from glra_jax.masks import fill_masked
 from glra_jax.model import Model
-from glra_jax.networks import Architecture
 from glra_jax.noise import NoiseModel
 from glra_jax.photo import Photo
 from glra_jax.restorer import Restorer, even_tile, prepare
 from glra_jax.validation import check_kernel
+from glra_jax.varying import deconvolve_varying
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class FileKernel:
-    """A blur kernel of a file.
-
-    Attributes:
-      values: of sum 1.
-      described: what is to be said of it.
-    """
-
-    values: jax.Array
-    described: tuple[str, ...]
 
 
 def known_of(options: Deblur, path: Path, photo: Photo, mask: np.ndarray | None) -> np.ndarray:
@@ -79,25 +65,6 @@ def white_of(options: Deblur, path: Path, photo: Photo, known: np.ndarray) -> fl
     return 1.0
 
 
-def file_kernel(
-    options: Deblur, path: Path, raw: np.ndarray, architecture: Architecture
-) -> FileKernel:
-    """Makes a kernel of what a file holds; raises ValueError where the model cannot take it."""
-    share = background_share(raw)
-    if options.kernel_background == "subtract":
-        raw = without_background(raw)
-    kernel = _checked_kernel(path, raw, architecture)
-    rows, columns = kernel.shape
-    described = [f"{path}: {rows}×{columns}, divided by its sum {raw.sum():g}"]
-    if share > 0:
-        done = "subtracted" if options.kernel_background == "subtract" else "kept as blur"
-        described.append(
-            f"{path}: a background of {100 * share:.0f} % of the sum is {done} "
-            f"(--kernel-background keep or subtract)"
-        )
-    return FileKernel(kernel, tuple(described))
-
-
 def told_inverse(options: Deblur, model: Model) -> Inverse | None:
     """Inverse of the kernel, if not the model's own."""
     own = model.architecture.default_inverse
@@ -135,7 +102,7 @@ class Bench:
         self,
         path: Path,
         photo: Photo,
-        kernel: jax.Array,
+        kernel: FileKernel,
         *,
         white: float,
         known: np.ndarray,
@@ -146,7 +113,7 @@ class Bench:
         Args:
           path: where it is from.
           photo: the photograph.
-          kernel: its blur.
+          kernel: its blur, see `file_kernel`.
           white: value of white in it.
           known: where it is data, see `known_of`.
           say: takes lines on what is done.
@@ -167,15 +134,27 @@ class Bench:
                 f"restored from those around"
             )
         blurred = fill_masked(photo.colour.astype(np.float32), mask) / np.float32(white)
+        light = to_linear(blurred) if options.light == "linear" else blurred
+        values = kernel.nearest(photo.colour.shape)
+        if options.refine_kernel:
+            values = self._refined(path, light, values, mask, say)
         noise: float | np.ndarray | NoiseModel | None = self._noise(
-            path, photo, blurred, mask, kernel, say
+            path, photo, blurred, mask, values, say
         )
-        if options.light == "linear":
-            blurred = to_linear(blurred)
-            if noise is not None and not isinstance(noise, NoiseModel):
-                noise = noise_in_linear_light(noise)
-        restorer = self._restorer(photo, kernel, noise)
-        restored = restorer(blurred, boundary=options.boundary, mask=mask, progress=not self.many)
+        if options.light == "linear" and noise is not None and not isinstance(noise, NoiseModel):
+            noise = noise_in_linear_light(noise)
+        bar = not self.many
+        if kernel.centres is not None:
+            restored = deconvolve_varying(
+                *(light, kernel.values, kernel.centres, self.model),
+                boundary=options.boundary,
+                noise=noise,
+                mask=mask,
+                progress=bar,
+            )
+        else:
+            restorer = self._restorer(photo, values, noise)
+            restored = restorer(light, boundary=options.boundary, mask=mask, progress=bar)
         if not np.isfinite(restored).all():
             raise ValueError(
                 f"{path} is restored to NaN or infinite values by {options.model}; nothing is "
@@ -185,6 +164,24 @@ class Bench:
             restored = to_srgb(restored)
         pixels = _pixels(restored * np.float32(white), photo.colour.dtype, say)
         return replace(photo, colour=pixels)
+
+    def _refined(
+        self, path: Path, light: np.ndarray, kernel: jax.Array, mask: np.ndarray | None, say: Say
+    ) -> jax.Array:
+        """The kernel as the photograph shows it; says what was changed."""
+        try:
+            found = refine_kernel(light, kernel, mask=mask)
+            check_kernel(found.kernel, support=self.model.architecture.largest_kernel)
+        except ValueError as error:
+            raise ValueError(f"{path}: --refine-kernel: {error}") from error
+        if found.scale == 1.0 and found.angle == 0.0:
+            say(f"{path}: the kernel is kept as it is; no other size or angle explains more")
+        else:
+            say(
+                f"{path}: the kernel is refined, {found.scale:.3f} times as large and turned by "
+                f"{found.angle:.1f} degrees counter-clockwise"
+            )
+        return found.kernel
 
     def _restorer(
         self, photo: Photo, kernel: jax.Array, noise: float | np.ndarray | NoiseModel | None
@@ -225,17 +222,6 @@ class Bench:
         seen = f", JPEG's of {100 * jpeg:.2f} % with it" if jpeg > 0 else ""
         say(f"{path}: noise of {levels} %{seen} (--noise to set it)")
         return noise
-
-
-def _checked_kernel(path: Path, raw: np.ndarray, architecture: Architecture) -> jax.Array:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of the background, which is said
-            kernel = normalize_kernel(raw).astype(np.float32)
-        check_kernel(kernel, support=architecture.largest_kernel)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return kernel
 
 
 def _pixels(restored: np.ndarray, dtype: np.dtype, say: Say) -> np.ndarray:

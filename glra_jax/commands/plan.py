@@ -7,13 +7,14 @@ from pathlib import Path
 
 from glra_jax.atomic_files import check_writable
 from glra_jax.commands.deblur_options import Deblur
+from glra_jax.commands.file_kernels import SEVERAL
 from glra_jax.commands.previews import is_preview, preview_path
 from glra_jax.photo_writing import WRITABLE_SUFFIXES
 
 _PACKED_FITS = (".fits.gz", ".fit.gz", ".fits.fz")
 _ALSO_READ = (".avif", ".gif", ".jfif", ".jp2", ".jpe", ".mpo", ".pbm", ".pgm", ".pnm", ".tga")
 _PHOTOGRAPHS = (*WRITABLE_SUFFIXES, *_ALSO_READ, *_PACKED_FITS)
-_KERNELS = (".npy", *_PHOTOGRAPHS)
+_KERNELS = (".npy", SEVERAL, *_PHOTOGRAPHS)
 _NAMED = 5  # of a longer list in an error
 
 
