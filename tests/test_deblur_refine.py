@@ -43,7 +43,9 @@ def test_it_is_said_and_the_kernel_is_that_of_refine_kernel(tmp_path, files, cap
         np.save(tmp_path / "found.npy", found.kernel)
         deblur(files[0], tmp_path / "found.npy", *files[2:], "-o", tmp_path / "again.png")
         again = read_photo(tmp_path / "again.png").colour
-        np.testing.assert_array_equal(read_photo(tmp_path / "out.png").colour, again)
+        out = read_photo(tmp_path / "out.png").colour
+        # A file's kernel is divided by its sum once more, which rounds another way.
+        np.testing.assert_allclose(out.astype(float), again, atol=1)
 
 
 def test_a_small_photograph_is_refused(tmp_path, files, capsys):
