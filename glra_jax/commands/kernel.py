@@ -66,9 +66,19 @@ def _write(kernel: np.ndarray, path: Path, *, overwrite: bool) -> None:
     write_photo(Photo(values.astype(dtype)), path, overwrite=overwrite)
 
 
-def _draw(kernel: np.ndarray, path: Path, *, overwrite: bool) -> None:
-    """Writes a picture in which each of the kernel's pixels is a square."""
-    square = -(-_PICTURE_SIDE // len(kernel))
-    levels = np.rint(255 * kernel / kernel.max()).astype(np.uint8)
-    levels = levels.repeat(square, axis=0).repeat(square, axis=1)
-    write_photo(Photo(levels), path, overwrite=overwrite)
+def kernel_picture(kernel: np.ndarray) -> np.ndarray:
+    """Draws a kernel, its largest value white; each of its pixels is a square.
+
+    Args:
+      kernel: `(h, w)`.
+
+    Returns:
+      uint8, at least 384 pixels on the longer side.
+    """
+    square = -(-_PICTURE_SIDE // max(kernel.shape))
+    levels = np.rint(255 * np.clip(kernel / kernel.max(), 0.0, 1.0)).astype(np.uint8)
+    return levels.repeat(square, axis=0).repeat(square, axis=1)
+
+
+def _draw(kernel: np.ndarray, picture: Path, *, overwrite: bool) -> None:
+    write_photo(Photo(kernel_picture(kernel)), picture, overwrite=overwrite)

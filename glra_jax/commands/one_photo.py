@@ -162,7 +162,7 @@ class Bench:
             )
         if options.light == "linear":
             restored = to_srgb(restored)
-        pixels = _pixels(restored * np.float32(white), photo.colour.dtype, say)
+        pixels = file_pixels(restored * np.float32(white), photo.colour.dtype, say)
         return replace(photo, colour=pixels)
 
     def _refined(
@@ -224,11 +224,11 @@ class Bench:
         return noise
 
 
-def _pixels(restored: np.ndarray, dtype: np.dtype, say: Say) -> np.ndarray:
-    """Values as the file holds them; says what it cannot hold."""
+def file_pixels(values: np.ndarray, dtype: np.dtype, say: Say) -> np.ndarray:
+    """Values, in the file's unit, as a file of a dtype holds them; says what it cannot hold."""
     if dtype == np.float32:
-        return restored.astype(np.float32)
+        return values.astype(np.float32)
     top = np.iinfo(dtype).max
-    if brighter := int((restored > top).sum()):
-        say(f"{brighter} of {restored.size} values are brighter than white, and written as white")
-    return np.rint(np.clip(restored, 0.0, top)).astype(dtype)
+    if brighter := int((values > top).sum()):
+        say(f"{brighter} of {values.size} values are brighter than white, and written as white")
+    return np.rint(np.clip(values, 0.0, top)).astype(dtype)

@@ -36,11 +36,12 @@ def write_preview(
       FileExistsError: the file exists and `overwrite` is False.
       OSError: what else `write_photo` raises.
     """
-    both = np.concatenate([_eight_bits(p.colour, white) for p in (before, after)], axis=1)
+    both = np.concatenate([eight_bits(p.colour, white) for p in (before, after)], axis=1)
     profile = {k: v for k, v in before.metadata.items() if k == "icc_profile"}
     write_photo(Photo(both, None, profile), path, overwrite=overwrite)
 
 
-def _eight_bits(colour: np.ndarray, white: float) -> np.ndarray:
+def eight_bits(colour: np.ndarray, white: float) -> np.ndarray:
+    """A photograph's values as a screen shows them, uint8; black where there are none."""
     shown = np.clip(colour.astype(np.float32) / np.float32(white), 0.0, 1.0)
     return np.rint(255.0 * np.nan_to_num(shown)).astype(np.uint8)
