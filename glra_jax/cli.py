@@ -1,4 +1,4 @@
-"""Command line: `glra-jax deblur PHOTO KERNEL -o OUT` and `glra-jax kernel SHAPE -o OUT`."""
+"""Command line: `glra-jax deblur PHOTO KERNEL -o OUT`, `glra-jax kernel SHAPE -o OUT`, and more."""
 
 import functools
 import operator
@@ -8,6 +8,7 @@ import tyro
 
 from glra_jax.commands.deblur import deblur
 from glra_jax.commands.deblur_options import Deblur
+from glra_jax.commands.demo import Demo, show_demo
 from glra_jax.commands.kernel import make_kernel
 from glra_jax.commands.kernel_shapes import SHAPES, KernelShape
 from glra_jax.model_files import DEFAULT_MODEL
@@ -35,13 +36,15 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the program; errors of the user's making are one line and exit status 1."""
     with program("glra-jax", also=(TypeError,)):
         command = tyro.extras.subcommand_cli_from_dict(
-            {"deblur": Deblur, "kernel": _kernel},
+            {"deblur": Deblur, "kernel": _kernel, "demo": Demo},
             prog="glra-jax",
             description="Non-blind image deconvolution by generalized low-rank approximation.",
             args=arguments,
         )
         if isinstance(command, KernelShape):
             make_kernel(command)
+        elif isinstance(command, Demo):
+            show_demo(command)
         else:
             deblur(command)
 

@@ -21,6 +21,7 @@ from glra_jax.demo.restoring import (
     blur_photo,
     deblur_command,
     decibels,
+    opened,
     picture,
     reduction,
     restore_photo,
@@ -284,3 +285,23 @@ def test_large_photographs_are_shown_reduced():
     small = Photo(np.float32(PIXELS / 255))
     assert reduction(small) == 1
     np.testing.assert_array_equal(picture(small, white=1.0), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "more", "words"),
+    [
+        (PIXELS, {}, "40×47 pixels, RGB, 8 bits"),
+        (
+            np.uint16(PIXELS[..., 0]) * 16,
+            {"scale": 4080.0},
+            "40×47 pixels, grey, 16 bits",
+        ),
+    ],
+)
+def test_photographs_that_are_opened_are_shown_and_described(tmp_path, pixels, more, words):
+    path = photo_file(tmp_path, pixels)
+    shown, said = opened(Deblur(path, path, **more))
+    np.testing.assert_array_equal(shown, PIXELS if pixels.ndim == 3 else PIXELS[..., 0])
+    assert said == words
+    with pytest.raises(ValueError, match="--scale must be finite and above 0, got 0"):
+        opened(Deblur(path, path, scale=0.0))

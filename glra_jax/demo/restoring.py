@@ -76,6 +76,32 @@ def write_kernel(kernel: np.ndarray, path: Path) -> Path:
     return path
 
 
+def opened(options: Deblur) -> tuple[np.ndarray, str]:
+    """Reads a photograph to be looked at.
+
+    Args:
+      options: the photograph, `scale` and `page`.
+
+    Returns:
+      Its picture, and words on its size and pixels.
+
+    Raises:
+      OSError: as `read_photo`.
+      ValueError: as `read_photo`, or what the command refuses of its values.
+    """
+    check_numbers(options)
+    photo = read_photo(options.first, page=options.page)
+    known = known_of(options, options.first, photo, None)
+    white = white_of(options, options.first, photo, known)
+    height, width = photo.colour.shape[:2]
+    kind = "grey" if photo.colour.ndim == 2 else "RGB"
+    kind += " with alpha" if photo.alpha is not None else ""
+    floating = photo.colour.dtype == np.float32
+    bits = "floating point" if floating else f"{8 * photo.colour.dtype.itemsize} bits"
+    words = f"{height}×{width} pixels, {kind}, {bits}"
+    return picture(photo, white=white), words
+
+
 def blur_photo(options: Deblur, folder: Path, *, noise: float, say: Say) -> Blurred:
     """Blurs a sharp photograph as a camera would, and writes it losslessly into a folder.
 
