@@ -115,9 +115,10 @@ def shell_commands() -> Iterator[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize(("page", "words"), list(shell_commands()))
 def test_commands_are_taken(page, words, folder, monkeypatch):
-    """Kernels are made; of `deblur`, options are read, since restoring takes its time."""
+    """Kernels are made; of `deblur` and `demo` options are read: their work takes its time."""
     taken = []
     monkeypatch.setattr(cli, "deblur", taken.append)
+    monkeypatch.setattr(cli, "show_demo", taken.append)
     cli.main(words[1:])
     if words[1] == "kernel":
         assert (folder / words[words.index("-o") + 1]).is_file()

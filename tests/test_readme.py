@@ -158,6 +158,8 @@ def options_of(words: list[str]) -> type | None:
     if words[:2] == ["glra-jax", "kernel"]:
         shapes = importlib.import_module("glra_jax.commands.kernel_shapes")
         return shapes.SHAPES[words[2]] if len(words) > 2 else shapes.KernelShape
+    if words[:2] == ["glra-jax", "demo"]:
+        return importlib.import_module("glra_jax.commands.demo").Demo
     if words[0] == "glra-jax":
         return importlib.import_module("glra_jax.cli").Deblur
     program = next((word for word in words if word.startswith("experiments.")), None)
@@ -195,6 +197,8 @@ def flags(options: type, prefix: str = "") -> set[str]:
         dotted = ".".join(part for part in inner if part)
         if dotted:
             found.add("--" + dotted.replace("_", "-"))
+            if kind is bool and field.default is True:
+                found.add("--no-" + dotted.replace("_", "-"))
         for nested in _dataclasses_in(kind):
             found |= flags(nested, dotted)
     return found
