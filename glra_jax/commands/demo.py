@@ -47,10 +47,11 @@ def show_demo(options: Demo) -> None:
         raise ValueError(f"--port must be from 1 to {_PORTS}, got {options.port}")
     _check_gradio()
     with _own_folder() as folder:
-        from glra_jax.demo.page import build, launched
         from glra_jax.demo.restoring import model_named
 
-        model_named(options.model)  # a wrong one is said now
+        model_named(options.model)  # a wrong one is said at once: Gradio takes a while to import
+        from glra_jax.demo.page import build, launched
+
         page = build(folder, model=options.model)
         with launched(page, options.host, options.port, browser=options.browser) as address:
             print(f"glra-jax demo: {address} (Ctrl-C to stop)")
