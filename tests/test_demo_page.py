@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,18 @@ def test_without_gradio_the_extra_is_named(monkeypatch):
 def test_a_port_that_none_can_be_is_refused():
     with pytest.raises(ValueError, match="--port must be from 1 to 65535, got 70000"):
         demo.show_demo(demo.Demo(port=70000))
+
+
+def test_a_port_in_use_and_a_host_of_others_are_refused(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(
+            OSError, match=rf"port {port} of 127\.0\.0\.1 cannot .* --port or --host"
+        ):
+            demo.show_demo(demo.Demo(port=port))
+    with pytest.raises(OSError, match=r"192\.0\.2\.1 cannot be listened on"):
+        demo.show_demo(demo.Demo(host="192.0.2.1"))  # an address for documentation alone
 
 
 def test_the_page_is_for_this_computer_alone_unless_told(monkeypatch):

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ def show_demo(options: Demo) -> None:
     if options.port is not None and not 1 <= options.port <= _PORTS:
         raise ValueError(f"--port must be from 1 to {_PORTS}, got {options.port}")
     _check_gradio()
+    _check_address(options)
     with _own_folder() as folder:
         from glra_jax.demo.restoring import model_named
 
@@ -56,7 +58,9 @@ def show_demo(options: Demo) -> None:
         with launched(page, options.host, options.port, browser=options.browser) as address:
             print(f"glra-jax demo: {address} (Ctrl-C to stop)")
             _wait_until_stopped()
-    print("glra-jax demo: stopped; uploads and results are deleted")
+    print("glra-jax demo: stopped; uploads and results are deleted", flush=True)
+    # A photograph may still be in work in another thread, which Python's own end would crash in.
+    os._exit(0)
 
 
 def _wait_until_stopped() -> None:
@@ -66,6 +70,18 @@ def _wait_until_stopped() -> None:
         signal.signal(number, lambda *_: stopped.set())
     while not stopped.wait(1.0):  # with a limit, or Windows hears no Ctrl-C
         pass
+
+
+def _check_address(options: Demo) -> None:
+    """Raises OSError for a host or a port that cannot be listened on; Gradio tries for long."""
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        socket.create_server((options.host, options.port or 0), family=family).close()
+    except OSError as error:
+        where = f"port {options.port} of {options.host}" if options.port else options.host
+        raise OSError(
+            f"{where} cannot be listened on ({error.strerror}); choose another by --port or --host"
+        ) from error
 
 
 def _check_gradio() -> None:
