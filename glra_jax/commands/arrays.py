@@ -8,7 +8,8 @@ import numpy as np
 
 from glra_jax.atomic_files import check_writable, written_atomically
 from glra_jax.commands.deblur_options import Deblur, check_numbers
-from glra_jax.commands.one_photo import file_kernel, told_inverse
+from glra_jax.commands.file_kernels import SEVERAL, file_kernel
+from glra_jax.commands.one_photo import told_inverse
 from glra_jax.input_files import check_is_file
 from glra_jax.large_images import restore_large
 from glra_jax.model_files import load_model
@@ -77,6 +78,8 @@ def _check_options(options: Deblur, output: Path) -> None:
         ("--page", options.page is not None),
         ("--preview", options.preview),
         ("--light linear", options.light == "linear"),
+        ("--refine-kernel", options.refine_kernel),
+        (f"a {SEVERAL} of kernels", options.kernel.suffix.lower() == SEVERAL),
     ):
         if given:
             raise ValueError(

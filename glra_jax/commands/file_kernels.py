@@ -1,8 +1,6 @@
 """Blur kernels of files: one, or several that hold at places of the photograph."""
 
 import warnings
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from glra_jax.commands.deblur_options import Deblur
-from glra_jax.input_files import check_is_file
 from glra_jax.kernel_backgrounds import background_share, without_background
 from glra_jax.kernels import normalize_kernel
 from glra_jax.networks import Architecture
+from glra_jax.numpy_files import read_archive
 from glra_jax.photo_files import read_kernel
 from glra_jax.validation import check_kernel
 
@@ -158,15 +156,14 @@ def _check_options(options: Deblur, path: Path) -> None:
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    check_is_file(path)
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            if lost := [name for name in _NAMES if name not in file]:
-                there = ", ".join(file.files) or "nothing"
-                raise ValueError(f"it has no array {lost[0]!r} but {there}; {_HOW}")
-            kernels, centres = (file[name] for name in _NAMES)
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is no file of kernels that vary: {error}") from error
+    arrays = read_archive(path)
+    if lost := [name for name in _NAMES if name not in arrays]:
+        there = ", ".join(arrays) or "nothing"
+        raise ValueError(
+            f"{path} is no file of kernels that vary: it has no array {lost[0]!r} but {there}; "
+            f"{_HOW}"
+        )
+    kernels, centres = (arrays[name] for name in _NAMES)
     for name, values, rank in (("kernels", kernels, 3), ("centres", centres, 2)):
         if values.dtype.kind not in "fiub" or values.ndim != rank or values.size == 0:
             raise ValueError(f"{path}: {name} is {values.dtype}{values.shape}; {_HOW}")

@@ -16,14 +16,8 @@ from PIL import Image
 
 from glra_jax.blurring import blur
 from glra_jax.commands.deblur_options import Deblur, check_numbers
-from glra_jax.commands.one_photo import (
-    Bench,
-    FileKernel,
-    file_kernel,
-    file_pixels,
-    known_of,
-    white_of,
-)
+from glra_jax.commands.file_kernels import FileKernel, file_kernel
+from glra_jax.commands.one_photo import Bench, file_pixels, known_of, white_of
 from glra_jax.commands.previews import eight_bits
 from glra_jax.light import to_linear, to_srgb
 from glra_jax.metrics import psnr
@@ -185,7 +179,7 @@ def restore_photo(options: Deblur, folder: Path, *, say: Say) -> Restored:
     for line in (*photo.notes, *kernel.described[1:]):
         say(line)
     bench = Bench(options, model, None, None, many=False)
-    restored = bench.restore(path, photo, kernel.values, white=white, known=known, say=say)
+    restored = bench.restore(path, photo, kernel, white=white, known=known, say=say)
     write_photo(restored, out, overwrite=True)
     return Restored(photo, restored, white, out)
 
