@@ -4,12 +4,13 @@ The image is read twice, in pieces: once for what a tile cannot know of the whol
 brightness, and once tile by tile. Time grows with the number of pixels, and memory does not.
 """
 
+import errno
 import math
 import mmap
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def restore_large(
       from the middle, of at most 1024×1024 pixels.
 
     Raises:
+      OSError: no room for the temporary file of a model that ends with a step back to the data.
       TypeError: arrays of other dtypes.
       ValueError: as `deconvolve`; `out` of another shape, or in the place of `y`.
     """
@@ -91,23 +93,24 @@ def restore_large(
         for file in files:
             let_go(file)
 
-    with tempfile.TemporaryDirectory(prefix="glra-jax-") as folder:
+    def scratch() -> np.ndarray:
+        # Without a name, so that nothing is left of it however the process ends.
+        with tempfile.TemporaryFile(prefix="glra-jax-") as file:
+            size = images.size * np.dtype(np.float32).itemsize
+            take_room(file.fileno(), size, tempfile.gettempdir(), how="name another by TMPDIR")
+            files.append(np.memmap(file, np.float32, "w+", shape=images.shape))
+        return files[-1]
 
-        def scratch() -> np.ndarray:
-            path = Path(folder) / "restored"
-            files.append(np.memmap(path, np.float32, "w+", shape=images.shape))
-            return files[-1]
-
-        restorer.restore_tiles(
-            seen,
-            None,
-            told,
-            boundary=boundary,
-            put=sink.put,
-            scratch=scratch,
-            after_tile=release,
-            progress=progress,
-        )
+    restorer.restore_tiles(
+        seen,
+        None,
+        told,
+        boundary=boundary,
+        put=sink.put,
+        scratch=scratch,
+        after_tile=release,
+        progress=progress,
+    )
     return sink.beyond
 
 
@@ -258,6 +261,34 @@ class _Sink:
             self.beyond += int(((values > top + 0.5) | (values < -0.5)).sum())
             values = np.rint(np.clip(values, 0.0, top))
         place[...] = values
+
+
+def take_room(
+    file: int, size: int, folder: str | os.PathLike[str], *, how: str = "choose another"
+) -> None:
+    """Takes room on the disk for a file that is to be mapped, where the system can.
+
+    Without it, a disk that is full later would end the process, without a word.
+
+    Args:
+      file: number of the open file.
+      size: of it, in bytes.
+      folder: that an error names.
+      how: what it says to do.
+
+    Raises:
+      OSError: the disk has no room.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot
+            return
+        raise OSError(
+            error.errno, f"the folder {folder} has no room for {size} bytes; {how}: {error.strerror}"
+        ) from error
 
 
 def let_go(array: np.ndarray) -> None:

@@ -1,5 +1,8 @@
 """Images in files, restored tile by tile into files: what the same image in memory gives."""
 
+import errno
+import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +111,31 @@ def test_looking_in_pieces_sees_what_looking_at_the_whole_does(y: np.ndarray, pi
     np.testing.assert_array_equal(brightest, [y.max()])
     np.testing.assert_array_equal(told.grey, expected.grey)
     np.testing.assert_allclose(told.brightness, expected.brightness, atol=1e-6)
+
+
+def test_the_temporary_file_has_its_room_and_no_name(
+    tmp_path: Path, stepping: gx.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    restorer = gx.prepare(stepping, KERNEL, tile=TILE, noise=0.01)
+    y = np.full((24, 30), 0.5, np.float32)
+    seen: list[tuple[int, list[Path]]] = []
+    monkeypatch.setattr(
+        large_images, "let_go", lambda array: seen.append((array.size, list(tmp_path.iterdir())))
+    )
+    restore_large(restorer, y, out := np.zeros_like(y))
+    np.testing.assert_allclose(out, restorer(y), atol=2e-5)
+    assert len(seen) > 3
+    assert all(not names for _, names in seen)
+
+    def full(file: int, start: int, size: int) -> None:
+        assert (start, size) == (0, 4 * y.size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="has no room for 2880 bytes; name another by TMPDIR") as told:
+        restore_large(restorer, y, out)
+    assert told.value.errno == errno.ENOSPC
 
 
 @pytest.mark.usefixtures("pieces")

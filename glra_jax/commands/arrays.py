@@ -1,6 +1,5 @@
 """Restoring an array of a `.npy` file into another, neither of which need fit into memory."""
 
-import os
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from glra_jax.commands.deblur_options import Deblur, check_numbers
 from glra_jax.commands.file_kernels import SEVERAL, file_kernel
 from glra_jax.commands.one_photo import told_inverse
 from glra_jax.input_files import check_is_file
-from glra_jax.large_images import restore_large
+from glra_jax.large_images import restore_large, take_room
 from glra_jax.model_files import load_model
 from glra_jax.numpy_files import read_array
 from glra_jax.photo_files import read_kernel
@@ -100,7 +99,6 @@ def _new_array(path: Path, y: np.ndarray) -> np.memmap:
     """A file for an array of a shape and dtype, whose room on the disk is taken at once."""
     dtype = y.dtype.newbyteorder("=")
     out = np.lib.format.open_memmap(path, "w+", dtype, y.shape)
-    if hasattr(os, "posix_fallocate"):  # a disk that is full later would end the process
-        with path.open("rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    with path.open("rb+") as file:
+        take_room(file.fileno(), path.stat().st_size, path.parent)
     return out
