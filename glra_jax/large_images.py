@@ -128,7 +128,9 @@ def _check_arrays(y: Any, out: Any) -> None:
     if out.dtype.kind != "f" and out.dtype != y.dtype:
         raise TypeError(f"out must be floating or {y.dtype}, as y is, got {out.dtype}")
     names = [getattr(array, "filename", None) for array in (y, out)]
-    if np.may_share_memory(y, out) or (names[0] is not None and names[0] == names[1]):
+    # A name may be text or a path, and lead over links.
+    files = [None if name is None else os.path.realpath(name) for name in names]
+    if np.may_share_memory(y, out) or (files[0] is not None and files[0] == files[1]):
         raise ValueError("out is in the place of y, which is still read; give another array")
 
 
@@ -287,7 +289,8 @@ def take_room(
         if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot
             return
         raise OSError(
-            error.errno, f"the folder {folder} has no room for {size} bytes; {how}: {error.strerror}"
+            error.errno,
+            f"the folder {folder} has no room for {size} bytes; {how}: {error.strerror}",
         ) from error
 
 
