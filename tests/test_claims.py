@@ -70,6 +70,18 @@ def test_the_last_who_leaves_removes_the_file(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def test_whoever_may_write_in_the_folder_may_claim(tmp_path: Path) -> None:
+    """A killed process leaves the hidden file to users who could not open it by the umask."""
+    before = os.umask(0o077)
+    try:
+        for mode in (0o770, 0o755, 0o777):
+            tmp_path.chmod(mode)
+            with Claims(tmp_path):
+                assert (tmp_path / LOCK).stat().st_mode & 0o777 == mode & 0o666
+    finally:
+        os.umask(before)
+
+
 def test_a_file_that_was_removed_meanwhile_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,7 +38,7 @@ class Claims:
         if _fcntl is None:
             return self
         while True:
-            file = self._path.open("ab+")
+            file = self._opened()
             try:
                 _fcntl.lockf(file, _fcntl.LOCK_SH, 1, _OPEN)
             except OSError:  # a file system without locks: every process for itself
@@ -48,6 +48,15 @@ class Claims:
                 self._file = file
                 return self
             file.close()  # removed between opening and locking
+
+    def _opened(self) -> BinaryIO:
+        """The hidden file, made if it is missing; whoever may write in the folder may lock it."""
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            with contextlib.suppress(OSError):  # a file system without permissions
+                os.fchmod(descriptor, os.stat(self._path.parent).st_mode & 0o666)
+            return os.fdopen(descriptor, "rb+")
+        return self._path.open("ab+")
 
     def __exit__(self, *_: object) -> None:
         if self._file is None or _fcntl is None:
