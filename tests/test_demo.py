@@ -230,6 +230,12 @@ def test_results_are_those_of_the_command(
     assert (tmp_path / ("c" + out)).read_bytes() == restored.path.read_bytes()
 
 
+def test_the_command_says_white_to_the_digit():
+    options = Deblur(Path("a.tif"), Path("k.npy"), scale=1234567.0, noise=0.011, page=2)
+    words = shlex.split(deblur_command(options, Path("out.tif")))
+    assert words[-6:] == ["--noise", "0.011", "--scale", "1234567", "--page", "2"]
+
+
 def test_a_blurred_photograph_is_restored_as_by_deconvolve(
     tmp_path, colour_photograph, random_model, random_model_file, kernel_file
 ):

@@ -214,7 +214,7 @@ def deblur_command(options: Deblur, output: Path) -> str:
         words += ["--model", options.model]
     for name in ("noise", "scale", "page"):
         if (value := getattr(options, name)) is not None:
-            words += [f"--{name}", f"{value:g}"]
+            words += [f"--{name}", f"{value:.12g}"]
     if options.light != "srgb":
         words += ["--light", options.light]
     if options.kernel_background != "keep":
