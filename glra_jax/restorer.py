@@ -281,14 +281,19 @@ class Restorer:
             devices=self.devices,
             method=self.method,
         )
-        for tile, out in done if not progress else _with_bar(done, len(tiles)):
+        for tile, out in _with_bar(done, len(tiles), "restoring") if progress else done:
             if between is None:
                 put(tile, out)
             else:
                 put_tile(between, tile, out)
             after_tile()
         if between is not None:
-            for tile, out in self._stepped(between, images, masks, tiles, told, boundary):
+            stepped: Iterable[tuple[Tile, np.ndarray]] = self._stepped(
+                between, images, masks, tiles, told, boundary
+            )
+            if progress:
+                stepped = _with_bar(stepped, len(tiles), "fitting to the data")
+            for tile, out in stepped:
                 put(tile, out)
                 after_tile()
 
@@ -371,8 +376,8 @@ def prepare(
     return ready.with_kernel(kernel, noise=noise, inverse=inverse)
 
 
-def _with_bar(done: Iterable[_Done], count: int) -> Iterable[_Done]:
+def _with_bar(done: Iterable[_Done], count: int, what: str) -> Iterable[_Done]:
     from tqdm import tqdm
 
-    bar: Iterable[_Done] = tqdm(done, desc="restoring", unit="tile", total=count)
+    bar: Iterable[_Done] = tqdm(done, desc=what, unit="tile", total=count)
     return bar

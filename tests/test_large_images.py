@@ -114,7 +114,10 @@ def test_looking_in_pieces_sees_what_looking_at_the_whole_does(y: np.ndarray, pi
 
 
 def test_the_temporary_file_has_its_room_and_no_name(
-    tmp_path: Path, stepping: gx.Model, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    stepping: gx.Model,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     restorer = gx.prepare(stepping, KERNEL, tile=TILE, noise=0.01)
@@ -123,7 +126,10 @@ def test_the_temporary_file_has_its_room_and_no_name(
     monkeypatch.setattr(
         large_images, "let_go", lambda array: seen.append((array.size, list(tmp_path.iterdir())))
     )
-    restore_large(restorer, y, out := np.zeros_like(y))
+    restore_large(restorer, y, out := np.zeros_like(y), progress=True)
+    bars = capsys.readouterr().err
+    assert "restoring: 100%" in bars
+    assert "fitting to the data: 100%" in bars
     np.testing.assert_allclose(out, restorer(y), atol=2e-5)
     assert len(seen) > 3
     assert all(not names for _, names in seen)
@@ -173,8 +179,10 @@ def test_what_is_read_is_not_written_over(tmp_path: Path, unrolled: gx.Model) ->
     restorer = gx.prepare(unrolled, KERNEL, tile=TILE, noise=0.01)
     y = np.full((40, 40), 0.5, np.float32)
     np.save(tmp_path / "y.npy", y)
-    first, second = (np.load(tmp_path / "y.npy", mmap_mode="r+") for _ in range(2))
-    for read, written in ((y, y), (first, second)):
+    (tmp_path / "link.npy").symlink_to(tmp_path / "y.npy")
+    names = (tmp_path / "y.npy", tmp_path / "y.npy", str(tmp_path / "y.npy"), tmp_path / "link.npy")
+    first, *others = (np.load(name, mmap_mode="r+") for name in names)
+    for read, written in ((y, y), *((first, other) for other in others)):
         with pytest.raises(ValueError, match="out is in the place of y"):
             restore_large(restorer, read, written)
     with pytest.raises(
