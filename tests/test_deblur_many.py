@@ -183,6 +183,8 @@ def test_what_is_refused_before_anything_is_read(tmp_path, photos, kernel, model
     attempt(r"a\.bmp and .*a\.png would both be written to .*out/a\.png",
             photos, kernel, *to, "--suffix", ".png")  # fmt: skip
     attempt(r"--suffix must be one of .*\.png.*, got 'gif'", one, kernel, *to, "--suffix", "gif")
+    attempt(r"kernel\.npy is an array, and arrays are restored one at a time; give -o OUT\.npy",
+            one, kernel, kernel, *to)  # fmt: skip
     attempt("say where to write: -o OUT", one, kernel)
     attempt("both given", one, kernel, *to, "-o", tmp_path / "o.png")
     attempt(r"-o .*o\.png is one file, and 2 photographs", one, one, kernel, "-o",

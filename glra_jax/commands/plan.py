@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glra_jax.atomic_files import check_writable
+from glra_jax.commands.arrays import is_array
 from glra_jax.commands.deblur_options import Deblur
 from glra_jax.commands.file_kernels import SEVERAL
 from glra_jax.commands.previews import is_preview, preview_path
@@ -56,8 +57,8 @@ def plan(options: Deblur, folder: Path) -> Plan:
         make the output folder in.
       NotADirectoryError: a file in the place of the output folder.
       OSError: an output folder that may not be written in.
-      ValueError: two photographs of one output, an output in the place of what is read, several
-        kernels for one photograph, or a suffix that is not written.
+      ValueError: an array among the photographs, two photographs of one output, an output in the
+        place of what is read, several kernels for one photograph, or a suffix that is not written.
     """
     _check_folder(folder)
     suffix = _checked_suffix(options.suffix)
@@ -111,6 +112,11 @@ def _photographs(options: Deblur, folder: Path) -> tuple[list[Path], list[str]]:
     notes = []
     for path in options.photos:
         if not path.is_dir():
+            if is_array(path):
+                raise ValueError(
+                    f"{path} is an array, and arrays are restored one at a time; give -o OUT.npy "
+                    f"in place of --output-dir"
+                )
             found.setdefault(os.path.abspath(path), path)
             continue
         if folder.is_dir() and path.samefile(folder):
