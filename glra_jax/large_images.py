@@ -121,6 +121,11 @@ def _check_arrays(y: Any, out: Any) -> None:
             raise TypeError(f"{name} must be a NumPy array, got {type(array).__name__}")
         if array.dtype.kind != "f" and array.dtype not in (np.uint8, np.uint16):
             raise TypeError(f"{name} must be floating, uint8 or uint16, got {array.dtype}")
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError(
+                f"{name} is a masked array, whose masked values would be taken as they are; fill "
+                f"them in and pass {name}.filled(...)"
+            )
     if y.ndim not in (2, 3) or 0 in y.shape:
         raise ValueError(f"y must be (H, W) or (H, W, C) with pixels, got shape {y.shape}")
     if out.shape != y.shape:

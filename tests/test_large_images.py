@@ -150,6 +150,7 @@ def test_the_temporary_file_has_its_room_and_no_name(
     [
         ([[0.5]], np.zeros((1, 1)), TypeError, "y must be a NumPy array, got list"),
         (np.zeros((4, 4), int), np.zeros((4, 4)), TypeError, "uint8 or uint16, got int64"),
+        (np.ma.masked_equal(np.eye(4), 1), np.zeros((4, 4)), TypeError, "y is a masked array"),
         (np.zeros((4, 4)), np.zeros((4, 5)), ValueError, r"out of shape \(4, 5\).*\(4, 4\)"),
         (
             np.zeros((4, 4)),
