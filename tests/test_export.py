@@ -84,6 +84,24 @@ def test_the_training_step_of_the_default_network_is_xla_alone():
     assert "stablehlo.fft" in program
 
 
+def test_in_bfloat16_every_convolution_of_the_step_is():
+    """Forward, and of both gradients."""
+    half = replace(
+        UNROLLED,
+        architecture=Unrolled(stages=1, features=4, blocks=1),
+        protocols=("paper",),
+        loss="psnr",
+        estimated_noise=0.0,
+        wrong_kernels=0.0,
+        precision="bfloat16",
+    )
+    program = lowered_step(half, *ACCELERATORS)
+    layers = re.findall(r"stablehlo\.convolution\(.*: (.*)", program)
+    assert len(layers) >= 3 * 7
+    assert not [line for line in layers if "f32" in line]
+    assert custom_calls(program) == set()
+
+
 @pytest.mark.parametrize("platform", ACCELERATORS)
 def test_that_of_the_faithful_network_calls_the_platforms_library(platform):
     assert custom_calls(lowered_step(FAITHFUL, platform)) <= LIBRARY_CALLS[platform]

@@ -1,6 +1,7 @@
 """Training of networks that look at colour, frame and noise: batches, losses, averages, AdamW."""
 
 from dataclasses import replace
+from functools import partial
 
 import hypothesis
 import hypothesis.strategies as st
@@ -13,7 +14,7 @@ import pytest
 import glra_jax as gx
 from glra_jax.datasets import pack_photographs
 from glra_jax.light import to_srgb
-from glra_jax.networks import Unrolled
+from glra_jax.networks import Glra, Unrolled
 from glra_jax.training.batches import framed, training_batch
 from glra_jax.training.config import TrainConfig
 from glra_jax.training.losses import psnr_loss, squared_loss
@@ -48,6 +49,7 @@ CONFIG = TrainConfig(
     weight_decay=0.01,
 )
 EXACT = replace(CONFIG, protocols=("paper",), told_noise=0.0, noise=(0.02, 0.02), grey=0.0)
+HALF = replace(EXACT, precision="bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +219,55 @@ def test_every_iterate_counts_with_its_weight(packed):
     assert float(again) == float(reported)
 
 
+# --- precision -----------------------------------------------------------------------------------
+
+
+def test_bfloat16_costs_its_rounding_alone(packed):
+    """Loss and gradient, of weights that make the U-Net count."""
+    batch = jax.jit(lambda: training_batch(EXACT, 0, packed, {}))()
+    params = initial_params(EXACT, {})
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(0), len(leaves))
+    noisy = [
+        x + 0.02 * jax.random.normal(key, x.shape) for x, key in zip(leaves, keys, strict=True)
+    ]
+    params = jax.tree.unflatten(tree, noisy)
+
+    def slope(config):
+        function = jax.value_and_grad(partial(objective, config=config), has_aux=True)
+        (loss, _), gradient = jax.jit(function)(params, batch, {})
+        return float(loss), gradient
+
+    def norm(tree):
+        return float(jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))))
+
+    (loss, gradient), (half_loss, half_gradient) = map(slope, (EXACT, HALF))
+    assert half_loss != loss
+    assert half_loss == pytest.approx(loss, abs=0.02)  # dB
+    error = jax.tree.map(jnp.subtract, half_gradient, gradient)
+    assert norm(error) < 0.03 * norm(gradient)
+    assert {leaf.dtype for leaf in jax.tree.leaves(half_gradient)} == {jnp.dtype(jnp.float32)}
+
+
+def test_weights_and_the_optimisers_state_stay_float32(packed):
+    start = jax.eval_shape(lambda: create_state(HALF, initial_params(HALF, {})))
+    state, metrics = jax.eval_shape(make_train_step(HALF, data_mesh(1)), start, packed, {})
+    assert jax.tree.map(lambda x: x.dtype, state) == jax.tree.map(lambda x: x.dtype, start)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves((state, metrics))}
+    assert dtypes == {jnp.dtype(jnp.float32), jnp.dtype(jnp.int32)}
+
+
+def test_the_precision_is_in_the_configuration_that_checkpoints_hold():
+    assert HALF.describe()["precision"] == "bfloat16"
+    assert EXACT.describe()["precision"] == "float32"
+
+
+def test_networks_of_one_precision_refuse_another():
+    message = "precision must be one of float32 for glra, got 'bfloat16'"
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(architecture=Glra(31, 6, 16), precision="bfloat16")
+
+
 # --- optimiser and average -----------------------------------------------------------------------
 
 
@@ -286,6 +337,7 @@ def test_devices_and_parts_train_as_one_device_does(packed):
         ({"grey": 1.5}, "grey must be from 0 to 1, got 1.5"),
         ({"wrong_kernels": -0.5}, "wrong_kernels must be from 0 to 1, got -0.5"),
         ({"estimated_noise": 2.0}, "estimated_noise must be from 0 to 1, got 2.0"),
+        ({"precision": "half"}, "precision must be one of float32, bfloat16, got 'half'"),
         ({"average": 1.0}, "average must be at least 0 and below 1, got 1.0"),
         ({"clip_norm": -1.0}, "clip_norm must be finite and at least 0, got -1.0"),
         ({"patch": 92}, "patch must be a multiple of 8 for unrolled, got 92"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glra_jax.networks.convolution import Convolution
-from glra_jax.networks.unet import UNet, depth_to_space, space_to_depth
+from glra_jax.networks.unet import UNet, _ResidualBlock, depth_to_space, space_to_depth
 
 
 def by_xla(x, kernel, bias):
@@ -41,6 +41,49 @@ def test_its_gradients_are_those_of_xla(layer):
 
     gradients = [jax.jit(jax.grad(f, argnums=(0, 1)))(params, x) for f in (found, expected)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *gradients)
+
+
+def rounded(x):
+    return x.astype(jnp.bfloat16).astype(jnp.float32)
+
+
+def test_in_bfloat16_the_factors_and_their_products_are_rounded(layer):
+    """To 8 bits; but not the bias."""
+    module, params, x, _ = layer
+    bias = jnp.arange(4.0) + 1e-4
+    found = module.clone(dtype=jnp.bfloat16).apply({"params": params | {"bias": bias}}, x)
+    assert found.dtype == jnp.float32
+    expected = by_xla(rounded(x), rounded(params["kernel"]), 0.0)
+    np.testing.assert_allclose(found - bias, expected, rtol=2**-8, atol=1e-5)
+    assert float(jnp.abs(found - rounded(found)).max()) > 0
+
+
+def test_gradients_in_bfloat16_are_float32_and_those_of_xla(layer):
+    module, params, x, weights = layer
+
+    def slope(function):
+        def total(params, x):
+            return jnp.sum(weights * function(params, x))
+
+        return jax.jit(jax.grad(total, argnums=(0, 1)))(params, x)
+
+    half = module.clone(dtype=jnp.bfloat16)
+    found = slope(lambda params, x: half.apply({"params": params}, x))
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(jnp.float32)}
+    expected = slope(lambda params, x: by_xla(x, params["kernel"], params["bias"]))
+    np.testing.assert_allclose(found[0]["bias"], expected[0]["bias"], rtol=2**-7)
+    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        assert float(jnp.linalg.norm(a - b)) < 2**-7 * float(jnp.linalg.norm(b))
+
+
+def test_the_u_nets_sums_are_float32_around_layers_in_bfloat16():
+    """What layers add to is not rounded: with weights of 0 it comes out as it went in."""
+    block = _ResidualBlock(dtype=jnp.bfloat16)
+    x = jax.random.uniform(jax.random.key(0), (1, 4, 4, 3))
+    params = jax.tree.map(jnp.zeros_like, block.init(jax.random.key(1), x))
+    found = block.apply(params, x)
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, x)
 
 
 def test_depth_and_space_change_places():

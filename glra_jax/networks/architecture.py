@@ -79,6 +79,7 @@ class Architecture(abc.ABC):
         `NoiseModel` as noise, and `facts=`, the `ImageFacts`; else, one noise level.
       scale_free: whether images are scaled before `apply` and back after it, so that one k times as
         dark is restored k times as dark; `apply` then does not clip.
+      precisions: in which `iterates` computes, of "float32" and "bfloat16".
       layer_rates: learning rates of the layers (the first level of the params) against each other;
         1 where a layer is not named.
       tile_side: largest side of the tiles that a photograph is restored in, in pixels: with larger
@@ -93,6 +94,7 @@ class Architecture(abc.ABC):
     sees_frame: ClassVar[bool] = False
     by_image: ClassVar[bool] = False
     scale_free: ClassVar[bool] = False
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
     layer_rates: ClassVar[Mapping[str, float]] = {}
     tile_side: ClassVar[int] = 320
     bytes_per_pixel: ClassVar[int] = 4096
@@ -298,11 +300,22 @@ class Architecture(abc.ABC):
         condition: Condition,
         *,
         inside: jax.Array | None = None,
+        precision: str = "float32",
     ) -> list[tuple[float, jax.Array]]:
         """Images that training compares with the truth; arguments as `apply` has them.
+
+        Args:
+          params: see `apply`.
+          constants: see `apply`.
+          y: see `apply`.
+          condition: see `apply`.
+          inside: see `sees_frame`.
+          precision: one of `precisions`, for what takes most of the time. Weights and images are
+            float32.
 
         Returns:
           Pairs of a weight in the loss and an image, the result last, which need not be clipped.
         """
+        del precision  # there is one
         frame: Any = {"inside": inside} if self.sees_frame else {}
         return [(1.0, self.apply(params, constants, y, condition, **frame))]

@@ -21,10 +21,13 @@ class Convolution(nn.Module):
     Attributes:
       features: number of outputs.
       kernel_init: how the filters start.
+      dtype: to which images and filters are rounded for their products, and these; None for none.
+        Weights and result are float32 all the same, and so are the sums behind a bias's gradient.
     """
 
     features: int
     kernel_init: nn.initializers.Initializer
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -32,7 +35,8 @@ class Convolution(nn.Module):
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
-        return _correlate(x, kernel) + bias
+        dtype = x.dtype if self.dtype is None else self.dtype
+        return _correlate(x.astype(dtype), kernel.astype(dtype)).astype(x.dtype) + bias
 
 
 @jax.custom_vjp
@@ -42,7 +46,7 @@ def _correlate(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT, precision=product_precision()
+        x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT, precision=product_precision(x.dtype)
     )
 
 

@@ -58,6 +58,8 @@ _FILL_STEPS = 6
 _FILL_ENOUGH = 1e-15
 # Loss of the images between the stages, against 1 of the last.
 _INTERMEDIATE = 0.2
+# Of the U-Nets, by precision; None for that of the images.
+_DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
 class UnrolledCondition(NamedTuple):
@@ -115,6 +117,7 @@ class UnrolledNet(nn.Module):
       blocks: see `UNet`.
       fine_blocks: see `UNet`.
       rim: pixels on each side that linear restorations need and the result lacks.
+      dtype: see `UNet`; all around the U-Nets is float32.
     """
 
     stages: int
@@ -123,6 +126,7 @@ class UnrolledNet(nn.Module):
     blocks: int
     fine_blocks: int
     rim: int
+    dtype: Any = None
 
     @nn.compact
     def __call__(
@@ -176,7 +180,13 @@ class UnrolledNet(nn.Module):
         level = jnp.log10(jnp.mean(variance, axis=1) + 1e-7)[:, None, None, None] / 2 + 2.0
 
         networks = [
-            UNet(self.features, self.blocks, self.fine_blocks, name=f"stage_{stage}")
+            UNet(
+                self.features,
+                self.blocks,
+                self.fine_blocks,
+                dtype=self.dtype,
+                name=f"stage_{stage}",
+            )
             for stage in range(1, self.networks + 1)
         ]
 
@@ -333,6 +343,7 @@ class Unrolled(Architecture):
     sees_frame: ClassVar[bool] = True
     scale_free: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
+    precisions: ClassVar[tuple[str, ...]] = tuple(_DTYPES)
     tile_side: ClassVar[int] = 768
     bytes_per_pixel: ClassVar[int] = 1024
 
@@ -468,6 +479,7 @@ class Unrolled(Architecture):
         *,
         inside: jax.Array | None = None,
         known: jax.Array | None = None,
+        precision: str = "float32",
     ) -> list[tuple[float, jax.Array]]:
         """The image after every stage, not clipped."""
         del constants
@@ -481,7 +493,8 @@ class Unrolled(Architecture):
             None if part is None else jnp.broadcast_to(part, (count, *y.shape[1:3], 1))
             for part in (inside, known)
         )
-        images = self._module(rim).apply({"params": params}, y, condition, inside, known)
+        module = self._module(rim, _DTYPES[precision])
+        images = module.apply({"params": params}, y, condition, inside, known)
         return [(_INTERMEDIATE, image) for image in images[:-1]] + [(1.0, images[-1])]
 
     def apply(
@@ -501,7 +514,7 @@ class Unrolled(Architecture):
         images = self.iterates(params, constants, y, condition, inside=inside, known=known)
         return images[-1][1]
 
-    def _module(self, rim: int) -> UnrolledNet:
+    def _module(self, rim: int, dtype: Any = None) -> UnrolledNet:
         return UnrolledNet(
             self.stages,
             self.distinct_networks,
@@ -509,4 +522,5 @@ class Unrolled(Architecture):
             self.blocks,
             self.fine_blocks,
             rim,
+            dtype,
         )

@@ -54,6 +54,8 @@ class TrainConfig(Generic[A]):
       layer_rates: The same rate in all layers, or the architecture's rates by layer.
       weight_decay: L2 penalty, at least 0, added to the gradient before the optimiser; with AdamW
         and Muon, after it.
+      precision: Arithmetic of the layers of the default network's U-Nets; with bfloat16, weights,
+        the optimiser's state, FFTs, sums of layers and losses are float32 all the same.
     """
 
     architecture: A
@@ -81,6 +83,7 @@ class TrainConfig(Generic[A]):
     warmup: int = 20
     layer_rates: Literal["uniform", "tuned"] = "tuned"
     weight_decay: float = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "patch", "basis_kernels", "halve_every"):
@@ -103,9 +106,14 @@ class TrainConfig(Generic[A]):
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must be at least 0 and below 1, got {self.average}")
-        for name in ("loss", "optimizer", "schedule", "layer_rates"):
+        for name in ("loss", "optimizer", "schedule", "layer_rates", "precision"):
             choices = get_args(type(self).__annotations__[name])
             validation.check_choice(getattr(self, name), name, choices)
+        if self.precision not in self.architecture.precisions:
+            raise ValueError(
+                f"precision must be one of {', '.join(self.architecture.precisions)} for "
+                f"{self.architecture.name}, got {self.precision!r}"
+            )
         if self.initialization is None:
             object.__setattr__(self, "initialization", self.architecture.initializations[0])
         self.architecture.check_initialization(str(self.initialization))

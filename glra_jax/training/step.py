@@ -100,7 +100,12 @@ def objective(
     Images in linear light are compared as they are shown, where errors in the dark count for more.
     """
     images = config.architecture.iterates(
-        params, constants, batch.blurred, batch.condition, inside=batch.inside
+        params,
+        constants,
+        batch.blurred,
+        batch.condition,
+        inside=batch.inside,
+        precision=config.precision,
     )
     weights = without_margins(batch.inside, config.margins)
     linear = batch.linear[:, None, None, None]
