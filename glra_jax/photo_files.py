@@ -6,6 +6,7 @@ through pypng and tifffile, and FITS through astropy.
 
 import contextlib
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +26,15 @@ from glra_jax.png_files import png_depth, read_png16
 from glra_jax.quiet_libraries import without_stderr
 from glra_jax.tiff_files import read_tiff
 
-__all__ = ["Photo", "check_output", "read_kernel", "read_mask", "read_photo", "write_photo"]
+__all__ = [
+    "Photo",
+    "check_output",
+    "quiet_threads",
+    "read_kernel",
+    "read_mask",
+    "read_photo",
+    "write_photo",
+]
 
 _GREY_MODES = {"1": "L", "L": "L", "LA": "LA"}
 _COLOUR_MODES = {"RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "RGBX": "RGB"}
@@ -237,18 +246,37 @@ def _metadata(image: Image.Image) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Keeps other libraries' warnings back while threads read photographs.
+
+    What is warned of is a matter of the whole process, so that `read_photo` leaves it alone outside
+    the main thread; this is for the main thread, around the life of the others.
+    """
+    with _without_warnings(module=r"PIL\b"):
+        yield
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps other libraries' warnings back: what is wrong with a file is said in an error.
 
     Some come from C libraries, such as libtiff, which know the error stream by its number alone.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _without_warnings(), without_stderr():
+        yield
+
+
+@contextlib.contextmanager
+def _without_warnings(**which: Any) -> Iterator[None]:
     logger = logging.getLogger("tifffile")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with without_stderr():
-                yield
+            warnings.filterwarnings("ignore", **which)
+            yield
     finally:
         logger.setLevel(level)

@@ -7,17 +7,21 @@ from glra_jax.datasets.packing import PackedPhotographs, pack_photographs, rando
 from glra_jax.datasets.registry import (
     DATASETS,
     dataset_named,
+    find_training_photographs,
     load_photographs,
     load_training_photographs,
 )
+from glra_jax.datasets.streaming import PhotographStream
 
 __all__ = [
     "DATASETS",
     "Dataset",
     "PackedPhotographs",
+    "PhotographStream",
     "dataset_named",
     "embedded_photographs",
     "find_photographs",
+    "find_training_photographs",
     "folder_photographs",
     "load_photographs",
     "load_training_photographs",

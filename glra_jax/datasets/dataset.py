@@ -21,6 +21,18 @@ class Load(Protocol):
         """Reads them; raises ValueError for an unknown split or a `data_dir` of no use."""
 
 
+class Find(Protocol):
+    """Finds the files of the photographs of one split, by names that are theirs on every machine.
+
+    Only names are looked at, so that a hundred thousand take seconds; nothing is decoded.
+    """
+
+    def __call__(
+        self, split: str, *, data_dir: str | os.PathLike[str] | None = None
+    ) -> dict[str, Path]:
+        """Finds them; raises ValueError for an unknown split or a `data_dir` of no use."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A named source of photographs.
@@ -38,6 +50,8 @@ class Dataset:
       check_training: `check_training(data_dir)` raises ValueError where what lies there is scored
         on; None where the split says it all.
       licence: Terms of the photographs.
+      find: Finds the files of a split, each of which `read_photograph` reads; None where there are
+        none, so that the photographs cannot be streamed.
     """
 
     name: str
@@ -49,6 +63,7 @@ class Dataset:
     scored: Mapping[str, str] = field(default_factory=dict)
     check_training: Callable[[str | os.PathLike[str] | None], None] | None = None
     licence: str = ""
+    find: Find | None = None
 
     def describe(self, split: str, data_dir: str | os.PathLike[str] | None = None) -> str:
         """Says in words what a split is."""

@@ -97,6 +97,27 @@ def folder_photographs(
     return photographs
 
 
+def folder_files(
+    split: str = ALL, *, data_dir: str | os.PathLike[str] | None = None
+) -> dict[str, Path]:
+    """Files of the same photographs by their path in the folder, in its order; none is opened.
+
+    Args:
+      split: `"all"`.
+      data_dir: the folder.
+
+    Returns:
+      Paths, see `find_photographs`.
+
+    Raises:
+      NotADirectoryError: not a folder.
+      ValueError: no folder given, or no image in it.
+    """
+    validation.check_choice(split, "split", (ALL,))
+    root = _folder(data_dir)
+    return {path.relative_to(root).as_posix(): path for path in find_photographs(root)}
+
+
 def check_folder_for_training(data_dir: str | os.PathLike[str] | None) -> None:
     """Raises where BSD100 lies under its names: a split's, or those of triplets.
 
@@ -142,4 +163,5 @@ DATASET = Dataset(
     words="folder {folder}",
     check_training=check_folder_for_training,
     licence="That of the photographs",
+    find=folder_files,
 )

@@ -61,27 +61,11 @@ def pack_photographs(
       ValueError: no photograph, one of another rank or a smaller side, one of neither 1 nor 3
         channels where 3 are wanted, another number of channels, or 2 GiB of pixels and more.
     """
-    if channels not in (1, 3):
-        raise ValueError(f"channels must be 1 or 3, got {channels}")
+    check_channels(channels)
     entries: list[np.ndarray] = []
     named = photographs if isinstance(photographs, Mapping) else dict(enumerate(photographs))
     for index, photograph in named.items():
-        if photograph.dtype != np.uint8:
-            raise TypeError(f"photograph {index} has dtype {photograph.dtype}, expected uint8")
-        if photograph.ndim not in (2, 3):
-            raise ValueError(f"photograph {index} has shape {photograph.shape}, not (H, W[, C])")
-        if min(photograph.shape[:2]) < min_side:
-            raise ValueError(
-                f"photograph {index} of shape {photograph.shape} is smaller than the {min_side} "
-                f"pixels that a patch and its blur need; leave it out or choose a smaller patch"
-            )
-        layers = np.atleast_3d(photograph)
-        if channels == 1:
-            entries += list(np.moveaxis(layers, 2, 0))
-        elif layers.shape[2] in (1, 3):
-            entries.append(np.broadcast_to(layers, (*layers.shape[:2], 3)))
-        else:
-            raise ValueError(f"photograph {index} has shape {photograph.shape}, not grey or RGB")
+        entries += photograph_entries(photograph, index, channels=channels, min_side=min_side)
     if not entries:
         raise ValueError("no photographs")
     sizes = np.array([entry.size for entry in entries], np.int64)
@@ -96,6 +80,46 @@ def pack_photographs(
         widths=jnp.asarray([entry.shape[1] for entry in entries], jnp.int32),
         channels=channels,
     )
+
+
+def check_channels(channels: int) -> None:
+    """Raises ValueError unless entries can have so many channels."""
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 or 3, got {channels}")
+
+
+def photograph_entries(
+    photograph: np.ndarray, name: object, *, channels: int, min_side: int
+) -> list[np.ndarray]:
+    """What patches of a photograph are cut from.
+
+    Args:
+      photograph: uint8 `(H, W)` or `(H, W, C)`.
+      name: what errors call it.
+      channels: 1 makes every colour channel an entry of its own; 3 makes one of RGB.
+      min_side: smallest side that will do.
+
+    Returns:
+      Views, `(H, W)` for one channel and `(H, W, 3)` for RGB.
+
+    Raises:
+      TypeError, ValueError: see `pack_photographs`.
+    """
+    if photograph.dtype != np.uint8:
+        raise TypeError(f"photograph {name} has dtype {photograph.dtype}, expected uint8")
+    if photograph.ndim not in (2, 3):
+        raise ValueError(f"photograph {name} has shape {photograph.shape}, not (H, W[, C])")
+    if min(photograph.shape[:2]) < min_side:
+        raise ValueError(
+            f"photograph {name} of shape {photograph.shape} is smaller than the {min_side} "
+            f"pixels that a patch and its blur need; leave it out or choose a smaller patch"
+        )
+    layers = np.atleast_3d(photograph)
+    if channels == 1:
+        return list(np.moveaxis(layers, 2, 0))
+    if layers.shape[2] in (1, 3):
+        return [np.broadcast_to(layers, (*layers.shape[:2], 3))]
+    raise ValueError(f"photograph {name} has shape {photograph.shape}, not grey or RGB")
 
 
 def random_patch(key: jax.Array, packed: PackedPhotographs, size: int) -> jax.Array:
@@ -121,8 +145,21 @@ def random_patch(key: jax.Array, packed: PackedPhotographs, size: int) -> jax.Ar
         return jax.lax.dynamic_slice(packed.pixels, (start,), (packed.channels * size,))
 
     pixels = jax.vmap(row)(jnp.arange(size)).reshape(size, size, packed.channels)
+    return turned(flip_key, pixels)
+
+
+def turned(key: jax.Array, pixels: jax.Array) -> jax.Array:
+    """Rotates and mirrors a square at random.
+
+    Args:
+      key: PRNG key.
+      pixels: uint8 `(size, size, channels)`.
+
+    Returns:
+      The same shape, float32 in [0, 1].
+    """
     patch = pixels.astype(jnp.float32) / 255.0
-    mirror_rows, mirror_columns, transpose = jax.random.bernoulli(flip_key, shape=(3,))
+    mirror_rows, mirror_columns, transpose = jax.random.bernoulli(key, shape=(3,))
     patch = jnp.where(mirror_rows, patch[::-1], patch)
     patch = jnp.where(mirror_columns, patch[:, ::-1], patch)
     return jnp.where(transpose, patch.swapaxes(0, 1), patch)

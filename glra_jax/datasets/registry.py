@@ -1,13 +1,17 @@
 """Datasets by name. A new one is a file with a record, and a line here."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from glra_jax import validation
 from glra_jax.datasets import bsds500, embedded, folder
 from glra_jax.datasets.dataset import Dataset
+
+T = TypeVar("T")
 
 _RECORDS = (embedded.DATASET, bsds500.DATASET, folder.DATASET)
 DATASETS: dict[str, Dataset] = {record.name: record for record in _RECORDS}
@@ -77,20 +81,65 @@ def load_training_photographs(
         `allow_leak`; two splits with an image of the same name; and what the loader refuses.
     """
     dataset = dataset_named(name)
+    return _of_splits(dataset, dataset.load, splits, data_dir, allow_leak)
+
+
+def find_training_photographs(
+    name: str,
+    splits: Sequence[str] | None = None,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    allow_leak: bool = False,
+) -> dict[str, Path]:
+    """Finds the files of photographs to train on, without opening them; for more than memory holds.
+
+    Args:
+      name: of a dataset whose photographs are files.
+      splits: as for `load_training_photographs`.
+      data_dir: as there.
+      allow_leak: as there.
+
+    Returns:
+      Paths by name, split after split, which `read_photograph` reads.
+
+    Raises:
+      OSError: the dataset is not there.
+      TypeError: `splits` is a string.
+      ValueError: a dataset whose photographs are no files; else as `load_training_photographs`.
+    """
+    dataset = dataset_named(name)
+    if dataset.find is None:
+        streamed = ", ".join(record.name for record in _RECORDS if record.find is not None)
+        raise ValueError(
+            f"dataset {name!r} cannot be streamed, as its photographs are no files of their own; "
+            f"train without streaming, or put them into a folder ({streamed} can be)"
+        )
+    return _of_splits(dataset, dataset.find, splits, data_dir, allow_leak)
+
+
+def _of_splits(
+    dataset: Dataset,
+    get: Callable[..., dict[str, T]],
+    splits: Sequence[str] | None,
+    data_dir: str | os.PathLike[str] | None,
+    allow_leak: bool,
+) -> dict[str, T]:
+    """What `get` gives for splits that may be trained on, by name."""
     splits = dataset.training_splits if splits is None else splits
     check_training_splits(dataset, splits, allow_leak=allow_leak)
     if dataset.check_training is not None and not allow_leak:
         dataset.check_training(data_dir)
-    photographs: dict[str, np.ndarray] = {}
+    found: dict[str, T] = {}
     for split in splits:
-        more = dataset.load(split, data_dir=data_dir)
-        if twice := sorted(photographs.keys() & more.keys()):
+        more = get(split, data_dir=data_dir)
+        if twice := sorted(found.keys() & more.keys()):
             raise ValueError(
                 f"{len(twice)} images of split {split!r} are in an earlier one of {list(splits)} "
-                f"too, among them {twice[0]}; the splits of {name} share none, so get it anew"
+                f"too, among them {twice[0]}; the splits of {dataset.name} share none, so get it "
+                f"anew"
             )
-        photographs |= more
-    return photographs
+        found |= more
+    return found
 
 
 def check_training_splits(

@@ -2,18 +2,19 @@
 
 Crop, mirror, blur kernel, what the network is told of it, blur, noise and saturation are one pure
 function of a key, so that a batch depends on `(seed, step)` alone: nothing of it needs saving, and
-an accelerator never waits for the host.
+an accelerator never waits for the host. Where photographs are more than memory holds, the host cuts
+the squares (see `glra_jax.datasets.streaming`), and the rest is the same.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from glra_jax.blurring import convolution_padding
 from glra_jax.camera import ImagePair
-from glra_jax.datasets.packing import PackedPhotographs, random_patch
+from glra_jax.datasets.packing import PackedPhotographs, random_patch, turned
 from glra_jax.degradation import degraded_pair
 from glra_jax.kernel_families import sample_kernel
 from glra_jax.networks.architecture import Condition, Constants, image_facts
@@ -21,6 +22,9 @@ from glra_jax.noise import NoiseModel, mean_level
 from glra_jax.noise_behind_blur import estimate_noise_behind_blur
 from glra_jax.training.config import TrainConfig
 from glra_jax.training.wrong_kernels import wrong_size
+
+# All photographs, to cut squares from; or a square an example, uint8 `(N, crop, crop, channels)`.
+Photographs: TypeAlias = PackedPhotographs | jax.Array
 
 
 class Batch(NamedTuple):
@@ -55,7 +59,7 @@ def example_keys(config: TrainConfig, step: jax.typing.ArrayLike) -> jax.Array:
 def training_batch(
     config: TrainConfig,
     step: jax.typing.ArrayLike,
-    photographs: PackedPhotographs,
+    photographs: Photographs,
     constants: Constants,
 ) -> Batch:
     """The batch of a step of a run: a pure function of the configuration's seed and the step."""
@@ -63,7 +67,7 @@ def training_batch(
 
 
 def make_batch(
-    key: jax.Array, config: TrainConfig, photographs: PackedPhotographs, constants: Constants
+    key: jax.Array, config: TrainConfig, photographs: Photographs, constants: Constants
 ) -> Batch:
     """Makes the training examples of one step.
 
@@ -71,7 +75,8 @@ def make_batch(
       key: PRNG key, see `batch_key`.
       config: of the run.
       photographs: every side at least `config.crop`; as many channels as the network takes
-        together.
+        together. Or the squares of the examples themselves, cut from photographs on the host: uint8
+        `(config.batch, config.crop, config.crop, channels)`.
       constants: of the network.
 
     Returns:
@@ -81,7 +86,7 @@ def make_batch(
 
 
 def make_examples(
-    keys: jax.Array, config: TrainConfig, photographs: PackedPhotographs, constants: Constants
+    keys: jax.Array, config: TrainConfig, photographs: Photographs, constants: Constants
 ) -> Batch:
     """Makes training examples, each from a key of its own and by one of the protocols in turn.
 
@@ -91,11 +96,14 @@ def make_examples(
     Args:
       keys: PRNG keys `(N,)`, see `example_keys`; N a multiple of the number of protocols.
       config: of the run.
-      photographs: as for `make_batch`.
+      photographs: as for `make_batch`; squares are N.
       constants: of the network.
 
     Returns:
       N examples.
+
+    Raises:
+      ValueError: squares of another shape or dtype.
     """
     architecture, families = config.architecture, config.kernels
     # Blurring with `valid` borders leaves just the patch, of which the network restores the middle.
@@ -106,10 +114,22 @@ def make_examples(
         for margin, size in zip((top, left), config.restored, strict=True)
     )
 
-    def example(key: jax.Array, protocol: str) -> Batch:
+    squares = None if isinstance(photographs, PackedPhotographs) else photographs
+    if squares is not None:
+        expected = (*keys.shape, config.crop, config.crop, max(architecture.joint_channels))
+        if squares.shape != expected or squares.dtype != jnp.uint8:
+            raise ValueError(
+                f"squares of the examples must be uint8 {expected}, got {squares.dtype} "
+                f"{squares.shape}"
+            )
+
+    def example(key: jax.Array, square: Any, protocol: str) -> Batch:
         patch_key, kernel_key, noise_key, degrade_key = jax.random.split(key, 4)
         told_key, grey_key, frame_key = jax.random.split(jax.random.fold_in(key, 1), 3)
-        photograph = random_patch(patch_key, photographs, config.crop)
+        if isinstance(photographs, PackedPhotographs):
+            photograph = random_patch(patch_key, photographs, config.crop)
+        else:
+            photograph = turned(patch_key, square)
         if config.grey:
             grey = jax.random.bernoulli(grey_key, config.grey)
             mean = photograph.mean(axis=2, keepdims=True)
@@ -146,7 +166,9 @@ def make_examples(
 
     count = len(config.protocols)
     parts = [
-        jax.vmap(partial(example, protocol=protocol))(keys[index::count])
+        jax.vmap(partial(example, protocol=protocol))(
+            keys[index::count], None if squares is None else squares[index::count]
+        )
         for index, protocol in enumerate(config.protocols)
     ]
 

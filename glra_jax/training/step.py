@@ -3,7 +3,7 @@
 A step is one jitted function of `(state, photographs, constants)`: every device of a mesh makes its
 own share of the batch (see `glra_jax.training.batches`) and its share of the gradient, the mean of
 which updates the state, whose memory the step takes over. The devices may be those of several
-processes.
+processes. Photographs are either all of them, the same in every step, or the squares of its batch.
 """
 
 import math
@@ -22,7 +22,7 @@ from glra_jax.degradation import DrawnDegradation, degradation_named, noise_devi
 from glra_jax.light import traced_to_srgb
 from glra_jax.model import Model
 from glra_jax.networks.architecture import Constants, Params, without_margins
-from glra_jax.training.batches import Batch, example_keys, make_examples
+from glra_jax.training.batches import Batch, Photographs, example_keys, make_examples
 from glra_jax.training.config import TrainConfig
 from glra_jax.training.losses import LOSSES, squared_loss
 from glra_jax.training.optimizers import learning_rate_schedule, optimizer
@@ -133,6 +133,11 @@ def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
+def shared_out(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
+    """Sharding of what every device holds its share of, by the first axis: squares of a batch."""
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+
+
 def replicate(tree: T, mesh: jax.sharding.Mesh) -> T:
     """Copies arrays to every device of a mesh, each process those that it has itself.
 
@@ -169,12 +174,13 @@ def check_accumulate(accumulate: int, config: TrainConfig, mesh: jax.sharding.Me
 
 def make_train_step(
     config: TrainConfig, mesh: jax.sharding.Mesh, *, accumulate: int = 1
-) -> Callable[[TrainState, PackedPhotographs, Constants], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Photographs, Constants], tuple[TrainState, Metrics]]:
     """Builds the training step of a run.
 
     Args:
       config: of the run.
-      mesh: from `data_mesh`; state, photographs and constants must be replicated over it.
+      mesh: from `data_mesh`; state, photographs and constants must be replicated over it, but for
+        the squares of a batch, see `shared_out`.
       accumulate: parts that a device makes its share of the batch in, one after the other, to save
         memory. The gradient is that of the whole batch, to rounding.
 
@@ -194,34 +200,32 @@ def make_train_step(
     # Every device runs this on its own. Left to the compiler, every device would gather the whole
     # batch for each FFT, which XLA does not divide, and compute it whole; on CPUs it may then also
     # choose a layout of the gathered array that its own FFT refuses (RET_CHECK in fft_thunk.cc).
-    @partial(
-        jax.shard_map,
-        mesh=mesh,
-        in_specs=(shared, whole, whole, whole),
-        out_specs=whole,
-        check_vma=False,
-    )
     def mean_slope(
-        keys: jax.Array, params: Params, photographs: PackedPhotographs, constants: Constants
+        keys: jax.Array, params: Params, photographs: Photographs, constants: Constants
     ) -> tuple[Params, jax.Array, jax.Array]:
         """Gradient, reported loss and number of values an example; means over the batch."""
+        squares = None if isinstance(photographs, PackedPhotographs) else photographs
 
-        def of_examples(keys: jax.Array) -> tuple[Params, jax.Array, jax.Array]:
-            batch = make_examples(keys, config, photographs, constants)
+        def of_examples(
+            keys: jax.Array, squares: jax.Array | None
+        ) -> tuple[Params, jax.Array, jax.Array]:
+            source = photographs if squares is None else squares
+            batch = make_examples(keys, config, source, constants)
             (_, loss), gradient = slope(params, batch, constants)
             count, _, _, channels = batch.sharp.shape
             counted = jnp.sum(without_margins(batch.inside, config.margins)) * channels / count
             return gradient, loss, counted
 
         if accumulate == 1:
-            mean = of_examples(keys)
+            mean = of_examples(keys, squares)
         else:
-            parts = keys.reshape(accumulate, -1)
+            parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), (keys, squares))
+            one = jax.tree.map(lambda x: x[0], parts)
             zero = jax.tree.map(
-                lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_examples, parts[0])
+                lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_examples, *one)
             )
             total, _ = jax.lax.scan(
-                lambda total, part: (jax.tree.map(jnp.add, total, of_examples(part)), None),
+                lambda total, part: (jax.tree.map(jnp.add, total, of_examples(*part)), None),
                 zero,
                 parts,
             )
@@ -230,10 +234,18 @@ def make_train_step(
 
     @partial(jax.jit, donate_argnums=0, out_shardings=replicated(mesh))
     def train_step(
-        state: TrainState, photographs: PackedPhotographs, constants: Constants
+        state: TrainState, photographs: Photographs, constants: Constants
     ) -> tuple[TrainState, Metrics]:
         keys = example_keys(config, state.step)
-        gradient, loss, values = mean_slope(keys, state.params, photographs, constants)
+        of_photographs = whole if isinstance(photographs, PackedPhotographs) else shared
+        on_each_device = jax.shard_map(
+            mean_slope,
+            mesh=mesh,
+            in_specs=(shared, whole, of_photographs, whole),
+            out_specs=whole,
+            check_vma=False,
+        )
+        gradient, loss, values = on_each_device(keys, state.params, photographs, constants)
         updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = Metrics(
