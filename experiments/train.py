@@ -16,10 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.pictures.training_sheet import save_curve, save_sheet
+from experiments.training_runs.feeding import feed
 from experiments.training_runs.held_out import restore_held_out, score_table
 from experiments.training_runs.lock import only_run_in
 from experiments.training_runs.options import TrainOptions, describe_run, parse
-from experiments.training_runs.photographs import load_packed
+from experiments.training_runs.photographs import find_streamed, load_packed
 from experiments.training_runs.processes import (
     check_same,
     ended_at_once,
@@ -77,7 +78,9 @@ def train(options: TrainOptions) -> None:
     named = options.initial
     initial = None if named is None else together(lambda: load_model(named))
     adopted = None if initial is None else adopt(config, initial)
-    photographs = together(lambda: load_packed(options))
+    photographs = together(
+        lambda: find_streamed(options) if options.streaming else load_packed(options)
+    )
     description = describe_run(config, photographs, initial)
     pace = (options.checkpoint_every, options.log_every, options.accumulate)
     check_same(json.dumps([description, pace]))
@@ -93,9 +96,10 @@ def train(options: TrainOptions) -> None:
         if is_first():
             config_file = folder / "config.json"
             write_atomically(config_file, config_text(config).encode(), overwrite=True)
-        photographs = replicate(photographs, mesh)
         train_step = make_train_step(config, mesh, accumulate=options.accumulate)
         first = int(state.step)
+        source = held.enter_context(feed(options, photographs, mesh, first=first))
+        del photographs  # or there would be two copies of them
         bar = held.enter_context(
             tqdm(
                 total=config.steps,
@@ -113,8 +117,11 @@ def train(options: TrainOptions) -> None:
         stop = held.enter_context(stop_on_request()) if alone else StopRequest()
         stops = False
         pending: list[Metrics] = []
+        began = time.perf_counter()
         for step in range(first + 1, config.steps + 1):
-            state, metrics = train_step(state, photographs, constants)
+            # Metrics, as the state before is no more.
+            running = pending[-1] if pending else None
+            state, metrics = train_step(state, source.take(running), constants)
             pending.append(metrics)
             bar.update()
             stops = stop.made and step < config.steps
@@ -122,7 +129,10 @@ def train(options: TrainOptions) -> None:
             if not (step % options.log_every == 0 or saves or step == first + 1):
                 continue
             row = log.write(step, pending)
-            bar.set_postfix(loss=f"{row['loss']:.2f}", psnr=f"{row['psnr']:.2f} dB")
+            shown = {"loss": f"{row['loss']:.2f}", "psnr": f"{row['psnr']:.2f} dB"}
+            if source.waited is not None:
+                shown["waited"] = f"{source.waited:.1f} s"
+            bar.set_postfix(shown)
             pending = []
             if not (np.isfinite(row["loss"]) and bool(is_finite(state))):
                 raise DivergedError(
@@ -134,7 +144,10 @@ def train(options: TrainOptions) -> None:
                 checkpoints.save(Saved(state, constants))
             if stops:
                 break
+        took = time.perf_counter() - began
     part()
+    if source.waited is not None:
+        print(f"waited {source.waited:.1f} of {took:.1f} s for photographs")
     if stops:
         print(f"stopped at step {step} of {config.steps}; the same command resumes")
         return

@@ -2,8 +2,9 @@
 
 import argparse
 import hashlib
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -48,6 +49,10 @@ class TrainOptions(Generic[A]):
       log_every: Steps between rows of metrics, at least 1.
       accumulate: Parts, one after the other, of what each device has of a batch, at least 1: saves
         memory, and the gradient is that of the whole batch.
+      streaming: Read the photographs of each step as it comes, from their files, instead of all at
+        the start: for more than memory holds. The dataset must be files, as folder is.
+      workers: Threads that read, with --streaming, at least 1; as many as cores, at most 32, if not
+        given. The result does not depend on them.
       hosts: Several processes, on one host or on many.
     """
 
@@ -63,12 +68,18 @@ class TrainOptions(Generic[A]):
     checkpoint_every: int = 50
     log_every: int = 10
     accumulate: int = 1
+    streaming: tyro.conf.FlagCreatePairsOff[bool] = False
+    workers: int | None = None
     hosts: Annotated[Processes, tyro.conf.arg(name="")] = field(default_factory=Processes)
 
     def __post_init__(self) -> None:
         validation.check_size(self.checkpoint_every, "checkpoint_every")
         validation.check_size(self.log_every, "log_every")
         validation.check_size(self.accumulate, "accumulate")
+        if self.workers is not None:
+            validation.check_size(self.workers, "workers")
+            if not self.streaming:
+                raise ValueError(f"workers {self.workers} read photographs with --streaming only")
         dataset_named(self.dataset)  # raises for an unknown one
 
     @property
@@ -95,11 +106,22 @@ def parse(arguments: list[str] | None = None) -> TrainOptions:
 
 
 def describe_run(
-    config: TrainConfig, packed: PackedPhotographs, initial: Model | None = None
+    config: TrainConfig,
+    photographs: PackedPhotographs | Mapping[str, Path],
+    initial: Model | None = None,
 ) -> dict[str, Any]:
-    """Records what a result depends on, for checkpoints: configuration, data, initial weights."""
-    arrays = (packed.pixels, packed.starts, packed.heights, packed.widths)
-    description = {"config": config.describe(), "images_sha256": _digest(arrays)}
+    """Records what a result depends on, for checkpoints: configuration, data, initial weights.
+
+    Of photographs that are streamed it has the names, as nobody could wait for their pixels.
+    """
+    description: dict[str, Any] = {"config": config.describe()}
+    if isinstance(photographs, PackedPhotographs):
+        packed = photographs
+        arrays = (packed.pixels, packed.starts, packed.heights, packed.widths)
+        description["images_sha256"] = _digest(arrays)
+    else:
+        names = json.dumps(list(photographs)).encode()
+        description["image_names_sha256"] = hashlib.sha256(names).hexdigest()
     if initial is not None:
         description["initial_sha256"] = _digest(jax.tree.leaves(initial))
     return description

@@ -1,11 +1,14 @@
 """The photographs that a training run learns from."""
 
+from pathlib import Path
+
 import numpy as np
 
 from experiments.training_runs.options import TrainOptions
 from glra_jax.datasets import (
     PackedPhotographs,
     dataset_named,
+    find_training_photographs,
     load_training_photographs,
     pack_photographs,
 )
@@ -41,9 +44,25 @@ def _by_name(options: TrainOptions) -> dict[str, np.ndarray]:
 def load_packed(options: TrainOptions) -> PackedPhotographs:
     """Packs the same photographs for training; raises if one is smaller than a patch needs."""
     photographs = _by_name(options)
-    licence = dataset_named(options.dataset).licence
-    terms = f" (licence: {licence})" if licence else ""
-    print(f"{len(photographs)} photographs of dataset {options.dataset}{terms}")
+    print(_in_words(options, len(photographs)))
     config = options.config
     channels = max(config.architecture.joint_channels)
     return pack_photographs(photographs, channels=channels, min_side=config.crop)
+
+
+def find_streamed(options: TrainOptions) -> dict[str, Path]:
+    """Files of the same photographs by name, none of which is opened yet."""
+    paths = find_training_photographs(
+        options.dataset,
+        options.splits,
+        data_dir=options.data_dir,
+        allow_leak=options.allow_leak,
+    )
+    print(f"{_in_words(options, len(paths))}, read as they are needed")
+    return paths
+
+
+def _in_words(options: TrainOptions, count: int) -> str:
+    licence = dataset_named(options.dataset).licence
+    terms = f" (licence: {licence})" if licence else ""
+    return f"{count} photographs of dataset {options.dataset}{terms}"
