@@ -356,3 +356,31 @@ def test_what_processes_cannot_do_is_said_before_the_work(
         assert status == 1
         assert re.search(message, err.strip().splitlines()[-1]), err
     assert not (tmp_path / "run").exists()
+
+
+# Trains, and says how many photographs this process has read.
+COUNTING = """
+import sys
+import experiments.train as program
+from glra_jax.datasets import streaming
+
+read, count = streaming.read_photograph, []
+streaming.read_photograph = lambda path: count.append(path) or read(path)
+program.report = lambda *given: program.save_model(
+    program.trained_model(given[0].config, *given[1:]), given[0].folder / "model.safetensors"
+)
+program.main(sys.argv[1:])
+print(f"{len(count)} read", file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_processes_read_the_photographs_of_their_own_examples_alone(arguments, tmp_path):
+    streamed = ["-c", COUNTING, *arguments, "--streaming", "--steps", "3", "--workdir"]
+    [alone] = ends(start(*streamed, str(tmp_path / "alone"), devices=4))
+    both = ends(*pair(*streamed, str(tmp_path / "both")))
+    assert [alone[0], both[0][0], both[1][0]] == [0, 0, 0], (alone, both)
+    assert "12 read" in alone[2]
+    assert all(re.search(r"\b6 read", err) for _, _, err in both)
+    assert "s for photographs" in both[0][1]
+    check_equal(tmp_path / "both", tmp_path / "alone", atol=1e-5)
