@@ -72,6 +72,7 @@ def calls() -> dict[str, Call]:
         "NoiseModel": Call(
             lambda level: gx.NoiseModel(level, 0.0).level, {"level": np.float32(0.01)}
         ),
+        "RefinedKernel": Call(lambda: gx.RefinedKernel(k, 1.0, 0.0, 2.0, 1.0).objective),
         "Restorer": Call(
             lambda y: gx.prepare(model, jnp.asarray(k), tile=(24, 24), noise=0.01)(y), {"y": x}
         ),
@@ -130,6 +131,13 @@ def calls() -> dict[str, Call]:
         "reconstruct": Call(
             lambda core: gx.reconstruct(basis, core), {"core": np.eye(SUPPORT, dtype=np.float32)}
         ),
+        "refine_kernel": Call(
+            lambda y, kernel: gx.refine_kernel(
+                y, kernel, largest_scale=1.0, largest_angle=0.0
+            ).kernel,
+            {"y": np.tile(x, (4, 4)), "kernel": k},
+        ),
+        "restore_large": Call(lambda: _restored_large(model, x, k)),
         "restore_varying": Call(
             lambda y, kernels: gx.restore_varying(
                 lambda part, kernel: part, y, kernels, _CENTRES, distance=2
@@ -152,6 +160,12 @@ def calls() -> dict[str, Call]:
 
 def _single(values: Any) -> np.ndarray:
     return np.asarray(values, np.float32)
+
+
+def _restored_large(model: gx.Model, y: np.ndarray, k: np.ndarray) -> np.ndarray:
+    out = np.empty_like(y)
+    gx.restore_large(gx.prepare(model, jnp.asarray(k), tile=(24, 24), noise=0.01), y, out)
+    return out
 
 
 def _kept(kernels: Any) -> Any:
