@@ -84,7 +84,7 @@ def camera_pair(
     rounded = jnp.round(255.0 * brightness * file) / (255.0 * brightness)
     quality = uniform[10](minval=60.0, maxval=100.0)
     compressed = jpeg.compress(brightness * file, quality=quality) / brightness
-    file = jnp.where(chance[11](0.4), compressed, rounded)
+    file = jnp.minimum(jnp.where(chance[11](0.4), compressed, rounded), 1.0)
     y = jnp.where(in_linear_light, file**_GAMMA, file)
 
     # What was added, all in all, where nothing is clipped; the share of it that is shot noise.

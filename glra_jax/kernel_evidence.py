@@ -22,6 +22,8 @@ _LOWEST = 2.5
 _MIDDLE = (0.03, 0.25)
 # The most of a block that may be clipped or masked.
 _CLIPPED = 0.02
+# Power that is none, beside which even rounding is much.
+_NONE = 1e-30
 # Of a Hann window, the square of its spectrum at 0, 1/2, 1, 3/2 cycles; it is 0 at 2, 3, ...
 _HANN = np.array([1.0, (8 / (3 * np.pi)) ** 2, 0.25, (8 / (15 * np.pi)) ** 2], np.float32)
 _STENCIL = np.concatenate([_HANN[:0:-1], _HANN]) / (2 * _HANN.sum() - 1.0)
@@ -85,7 +87,7 @@ def blurred_spectrum(
     middle = (frequency > _MIDDLE[0]) & (frequency < _MIDDLE[1])
     strengths = power[:, middle].mean(axis=1)
     # Strong blocks are no better measurements than weak ones, as far as these have no less noise.
-    weights = 1.0 / (strengths + 0.1 * strengths.mean() + np.finfo(np.float64).tiny)
+    weights = 1.0 / (strengths + 0.1 * strengths.mean() + _NONE)
     weights /= weights.sum()
     power = np.tensordot(weights, power, 1)
     area = gradients[0].size / (block / 2) ** 2

@@ -90,6 +90,8 @@ def dtype_of(x: Any, name: str) -> np.dtype:
     """
     if x is None or isinstance(x, str | bytes):
         raise TypeError(f"{name} must be an array, got {type(x).__name__}")
+    if isinstance(x, list | tuple):
+        x = np.asarray(x)
     dtype = np.dtype(getattr(x, "dtype", None) or jnp.result_type(x))
     if not dtype.isnative:
         fit = dtype.newbyteorder("=").name

@@ -171,7 +171,7 @@ class TestSynthetic:
         with pytest.raises(ValueError, match=r"twice\.npz.*'a0'"):
             read_kernels(tmp_path / "twice.npz")
         (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 not whole")
-        with pytest.raises(ValueError, match="not a whole file"):
+        with pytest.raises(ValueError, match=r"not a whole \.npz file"):
             read_kernels(tmp_path / "cut.npz")
 
     def test_folder(self, photographs, tmp_path):

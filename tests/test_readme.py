@@ -165,6 +165,9 @@ def options_of(words: list[str]) -> type | None:
     program = next((word for word in words if word.startswith("experiments.")), None)
     if program is None:
         return None
+    if program == "experiments.reliability":
+        main = importlib.import_module("experiments.reliability.__main__")
+        return vars(main)[words[words.index(program) + 1].capitalize()]
     module = importlib.import_module(program)
     found = [
         thing
