@@ -204,6 +204,7 @@ def test_what_is_changed_stays_within_the_bounds(sharp):
     assert kept.objective == kept.objective_before
 
 
+@pytest.mark.slow
 def test_masked_and_clipped_parts_do_not_count(sharp):
     """Half of the image is another's, or is clipped."""
     true = KERNELS["motion"]

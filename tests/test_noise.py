@@ -263,6 +263,7 @@ def test_what_is_not_finite_is_not_seen():
     assert float(quantile(values, jnp.ones(5, bool), 0.5)) == 2.0
 
 
+@pytest.mark.slow
 def test_estimates_pass_where_jax_looks_for_nan(photographs, kernels):
     y = jnp.clip(1.2 * jnp.asarray(photographs["cat"]), 0.0, 1.0)  # some of it is clipped
     with jax.debug_nans(True):

@@ -90,6 +90,7 @@ def test_squares_of_another_kind_are_refused(constants, squares, wrong):
         make_examples(example_keys(CONFIG, 0), CONFIG, jnp.asarray(given), constants)
 
 
+@pytest.mark.slow
 def test_devices_and_parts_of_a_batch_have_their_own_squares(constants, squares):
     """The same step on one device, and on two in parts, of squares that all differ."""
     config = replace(CONFIG, protocols=("paper",))

@@ -222,6 +222,7 @@ def test_every_iterate_counts_with_its_weight(packed):
 # --- precision -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bfloat16_costs_its_rounding_alone(packed):
     """Loss and gradient, of weights that make the U-Net count."""
     batch = jax.jit(lambda: training_batch(EXACT, 0, packed, {}))()

@@ -276,6 +276,7 @@ def test_the_noise_of_images_of_many_sizes_is_estimated_from_few():
         assert looked_at.shape[2] == 48
 
 
+@pytest.mark.slow
 def test_the_noise_is_not_sought_in_a_clipped_middle():
     y = np.float32(np.random.default_rng(0).normal(0.5, 0.05, (1, 700, 700, 1)))
     y[:, 90:-90, 90:-90] = 1.0
