@@ -13,6 +13,7 @@ from glra_jax.blurring import blur
 from glra_jax.cores import deconvolution_core
 from glra_jax.correlation.correlate import correlate
 from glra_jax.degradation import degrade, sharp_target
+from glra_jax.error_maps import ErrorCalibration, expected_error, load_calibration
 from glra_jax.glra import fit_glra
 from glra_jax.inverses import Inverse, pseudo_inverse
 from glra_jax.kernel_families import KernelFamilies, sample_kernel
@@ -40,6 +41,7 @@ __all__ = [
     "Basis",
     "DataStep",
     "DeconvNet",
+    "ErrorCalibration",
     "Glra",
     "Inverse",
     "KernelFamilies",
@@ -62,10 +64,12 @@ __all__ = [
     "estimate_noise",
     "estimate_noise_by_channel",
     "even_tile",
+    "expected_error",
     "fit_glra",
     "gaussian_kernel",
     "init_params",
     "initial_model",
+    "load_calibration",
     "load_model",
     "moffat_kernel",
     "motion_kernel",

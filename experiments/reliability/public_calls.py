@@ -14,9 +14,13 @@ import numpy as np
 import glra_jax as gx
 from experiments.reliability.model_seeds import FEATURES, SUPPORT, complete_model
 from experiments.reliability.photo_seeds import kernel
+from glra_jax.error_maps import FEATURES as FEATURES_OF_ERRORS
 
 _SIDE = 16
 _CENTRES = (np.array([4.0]), np.array([4.0, 12.0]))
+
+_CALIBRATION = Path(gx.__file__).parent / "weights" / "unrolled-error.json"
+_COEFFICIENTS = np.zeros(len(FEATURES_OF_ERRORS), np.float32)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ def calls() -> dict[str, Call]:
             ),
             {"y": x[None, :, :, None], "cores": np.ones((1, SUPPORT, SUPPORT), np.float32)},
         ),
+        "ErrorCalibration": Call(lambda: gx.ErrorCalibration(_COEFFICIENTS).coefficients),
         "Glra": Call(lambda: gx.Glra(SUPPORT, SUPPORT, FEATURES).halo),
         "Inverse": Call(lambda: gx.Inverse(regularization=0.02).regularization),
         "KernelFamilies": Call(lambda: gx.KernelFamilies(max_size=9).max_size),
@@ -72,7 +77,9 @@ def calls() -> dict[str, Call]:
         "NoiseModel": Call(
             lambda level: gx.NoiseModel(level, 0.0).level, {"level": np.float32(0.01)}
         ),
-        "RefinedKernel": Call(lambda: gx.RefinedKernel(k, 1.0, 0.0, 2.0, 1.0).objective),
+        "RefinedKernel": Call(
+            lambda: gx.RefinedKernel(jnp.asarray(k), 1.0, 0.0, 2.0, 1.0).objective
+        ),
         "Restorer": Call(
             lambda y: gx.prepare(model, jnp.asarray(k), tile=(24, 24), noise=0.01)(y), {"y": x}
         ),
@@ -107,10 +114,17 @@ def calls() -> dict[str, Call]:
         "estimate_noise": Call(lambda y: gx.estimate_noise(y), {"y": x}),
         "estimate_noise_by_channel": Call(lambda y: gx.estimate_noise_by_channel(y), {"y": rgb}),
         "even_tile": Call(lambda: gx.even_tile(700, 500)),
+        "expected_error": Call(
+            lambda restored, y, kernel: gx.expected_error(
+                restored, y, kernel, noise=0.01, calibration=gx.ErrorCalibration(_COEFFICIENTS)
+            ),
+            {"restored": x, "y": _single(0.9 * x), "kernel": k},
+        ),
         "fit_glra": Call(lambda kernels: _kept(kernels), {"kernels": np.stack([k, k.T])}),
         "gaussian_kernel": Call(lambda: gx.gaussian_kernel(sigma=1.5, size=9)),
         "init_params": Call(lambda: gx.init_params(key, basis, features=FEATURES), random=True),
         "initial_model": Call(lambda: gx.initial_model(key, glra, basis).params, random=True),
+        "load_calibration": Call(lambda: gx.load_calibration(_CALIBRATION).coefficients),
         "load_model": Call(lambda: _saved_and_loaded(model)),
         "moffat_kernel": Call(lambda: gx.moffat_kernel(beta=2.5, fwhm=2.0, size=9)),
         "motion_kernel": Call(lambda: gx.motion_kernel(key, size=9), random=True),
