@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glra_jax import validation
+from glra_jax import spectra, validation
 from glra_jax.host_arrays import native_arrays
 from glra_jax.kernel_evidence import (
     BlurredSpectrum,
@@ -212,7 +212,5 @@ def _explained(
 
 def _power(kernel: jax.Array, grid: int) -> jax.Array:
     """`|K|²` on a grid of `rfft2`, on which a larger kernel is folded."""
-    folded = jnp.pad(kernel, [(0, -size % grid) for size in kernel.shape])
-    rows, columns = (size // grid for size in folded.shape)
-    spectrum = jnp.fft.rfft2(folded.reshape(rows, grid, columns, grid).sum(axis=(0, 2)))
+    spectrum = jnp.fft.rfft2(spectra.folded(kernel, grid))
     return spectrum.real**2 + spectrum.imag**2

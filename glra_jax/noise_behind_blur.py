@@ -15,6 +15,7 @@ import scipy.special
 from glra_jax import validation
 from glra_jax.masks import fill_masked
 from glra_jax.noise import estimate_noise_by_channel, is_rounded, quantile, root
+from glra_jax.spectra import folded
 
 # Largest side of the blocks that are transformed, and most blocks along an axis.
 _BLOCK = 64
@@ -180,11 +181,7 @@ def middle(images: Any, known: Any = None) -> tuple[Any, Any]:
 
 def _expected_power(kernel: jax.Array, block: int) -> jax.Array:
     """Power of a blurred scene up to a factor, `(block, block)`; infinite at the lowest ones."""
-    pads = [(0, -size % block) for size in kernel.shape]
-    folded = jnp.pad(kernel, pads)
-    rows, columns = (size // block for size in folded.shape)
-    folded = folded.reshape(rows, block, columns, block).sum(axis=(0, 2))
-    spectrum = jnp.fft.fft2(folded)
+    spectrum = jnp.fft.fft2(folded(kernel, block))
     power = spectrum.real**2 + spectrum.imag**2
     # The window mixes neighbours.
     shifts = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]

@@ -25,6 +25,21 @@ def transfer_function(kernel: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.fft.rfft2(jnp.roll(jnp.pad(kernel, pads), origin, axis=(0, 1)))
 
 
+def folded(kernel: jax.Array, side: int) -> jax.Array:
+    """Folds a kernel onto a square grid: what is a side apart is the same to its FFT.
+
+    Args:
+      kernel: `(h, w)`, its first pixel at the grid's first.
+      side: of the grid.
+
+    Returns:
+      `(side, side)`.
+    """
+    padded = jnp.pad(kernel, [(0, -size % side) for size in kernel.shape])
+    rows, columns = (size // side for size in padded.shape)
+    return padded.reshape(rows, side, columns, side).sum(axis=(0, 2))
+
+
 def convolve(x: jax.Array, transfer: jax.Array) -> jax.Array:
     """Circular convolution with the kernel of a transfer function.
 
