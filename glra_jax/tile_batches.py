@@ -181,9 +181,7 @@ def restore_tile(
     method: str,
 ) -> jax.Array:
     """Restores one extended tile, `(H, W, C)`; what is not needed here compiles nothing again."""
-    out = restore_extended(model, told, tile[None], inside, known, prepared=prepared, method=method)
-    halo, (height, width) = model.architecture.halo, size
-    return out[0, halo : halo + height, halo : halo + width]
+    return _middles(model, prepared, told, tile[None], inside, known, size=size, method=method)[0]
 
 
 @partial(jax.jit, static_argnames=("size", "method", "devices"))
@@ -200,19 +198,7 @@ def restore_batch(
     devices: Devices,
 ) -> jax.Array:
     """Restores extended tiles, `(N, H, W, C)`, every device as many of them."""
-    halo, (height, width) = model.architecture.halo, size
-
-    def of_device(
-        model: Model,
-        prepared: Any,
-        told: Told,
-        tiles: jax.Array,
-        inside: jax.Array | None,
-        known: jax.Array | None,
-    ) -> jax.Array:
-        out = restore_extended(model, told, tiles, inside, known, prepared=prepared, method=method)
-        return out[:, halo : halo + height, halo : halo + width]
-
+    of_device = partial(_middles, size=size, method=method)
     if len(devices) == 1:
         return of_device(model, prepared, told, tiles, inside, known)
     shared = PartitionSpec("tile")
@@ -228,6 +214,23 @@ def restore_batch(
         check_vma=False,
     )
     return restore(model, prepared, told, tiles, inside, known)
+
+
+def _middles(
+    model: Model,
+    prepared: Any,
+    told: Told,
+    tiles: jax.Array,
+    inside: jax.Array | None,
+    known: jax.Array | None,
+    *,
+    size: tuple[int, int],
+    method: str,
+) -> jax.Array:
+    """What extended tiles, `(N, H, W, C)`, are restored to, without what was around them."""
+    out = restore_extended(model, told, tiles, inside, known, prepared=prepared, method=method)
+    halo, (height, width) = model.architecture.halo, size
+    return out[:, halo : halo + height, halo : halo + width]
 
 
 @jax.jit
